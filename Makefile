@@ -1,0 +1,89 @@
+# Two commands do everything on a fresh machine, set-up included: `make book` and `make test`.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SITE := _build/html
+CHAPTERS := $(wildcard book/*.ipynb)
+
+# constraints.txt was resolved on 3.11. Asking each candidate to run skips the shims of version managers that lead nowhere.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+NPM := $(shell command -v npm 2>/dev/null)
+export CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+.DELETE_ON_ERROR:
+.PHONY: help book test units chapters packages assets pins clean
+
+help:
+	@echo "make book    execute the chapters and render the book to $(SITE)"
+	@echo "make test    run every check: unit tests, the chapters' stored outputs, the built pages in a browser"
+	@echo "make units   run the unit tests alone (make units ARGS='-k resize')"
+	@echo "make pins    write constraints.txt anew from $(VENV)"
+	@echo "make clean   remove what was built; $(VENV) and node_modules stay"
+
+# ---- the environment -------------------------------------------------------------------------------------------------
+
+# Torch goes first, alone and pinned: as one wish among many, pip may settle on a build that drags gigabytes of CUDA along.
+$(VENV)/.torch: constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11, or say make PYTHON=/path/to/python."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	@touch $@
+
+$(VENV)/.packages: $(VENV)/.torch pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[book,test,dev]"
+	@touch $@
+
+packages: $(VENV)/.packages
+
+# Scripts and fonts the pages serve themselves. Without them the book still builds, and its pages ask CDNs instead.
+assets:
+ifeq ($(NPM),)
+	@echo "npm not found: the pages will load MathJax and the widget scripts from CDNs."
+else
+	@$(MAKE) --no-print-directory node_modules/.installed || \
+		echo "npm could not install its packages: the pages will load MathJax and the widget scripts from CDNs."
+endif
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# ---- the book --------------------------------------------------------------------------------------------------------
+
+# Rendered from nothing every time: Sphinx would not repeat the warnings of a page it has already read, and a page taken
+# out of the book would stay. Executed chapters come from a cache under _build, so a second run takes seconds.
+book: packages assets
+	rm -rf $(SITE) _build/.doctrees
+	$(BIN)/jupyter-book build . --path-output . -W --keep-going -n
+	@echo; echo "The book is at $(SITE)/index.html"
+
+# ---- the checks ------------------------------------------------------------------------------------------------------
+
+# Each part runs even when one before it failed, so that one run tells everything.
+test: packages
+	@failed=; \
+	if [ -n "$(CHROMIUM)" ]; then $(MAKE) --no-print-directory book || failed="$$failed book"; \
+	else echo "No Chromium found (set CHROMIUM=/path/to/it): the browser tests are skipped."; fi; \
+	$(MAKE) --no-print-directory units || failed="$$failed units"; \
+	$(MAKE) --no-print-directory chapters || failed="$$failed chapters"; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; else echo "All checks passed."; fi
+
+units: packages
+	$(BIN)/python -m pytest $(ARGS)
+
+# Runs every cell; compares the stored output of those tagged nbval-check-output.
+chapters: packages
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg $(CHAPTERS)
+
+# ---- housekeeping ----------------------------------------------------------------------------------------------------
+
+# A local label such as +cpu names a build, not a version, and pip on another machine would look for it in vain.
+pins: packages
+	{ sed -n '/^#/p' constraints.txt; \
+	  $(BIN)/python -m pip list --format=freeze | grep -viE '^(pip|dfkd)==' | sed -E 's/\+[A-Za-z0-9.]+$$//' | LC_ALL=C sort -f; \
+	} > constraints.new && mv constraints.new constraints.txt
+
+clean:
+	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find dfkd tests book -name __pycache__ -type d -prune -exec rm -rf {} +
