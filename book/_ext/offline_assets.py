@@ -1,0 +1,62 @@
+"""Lets the built book serve its own MathJax and widget scripts, so that a page asks no other host for anything.
+
+The files come from node_modules (`npm ci`). Without that folder Sphinx and myst-nb keep their defaults, which are CDNs.
+"""
+
+import shutil
+from pathlib import Path
+
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "offline"  # under the site's _static
+WIDGETS = "@jupyter-widgets/html-manager/dist"
+
+# What is copied: a package's file, or the files of a folder that match, each with its path below node_modules.
+# MathJax fetches the rest of its parts (a TeX macro package, a reader's accessibility tools) only when a page wants them.
+FILES = [
+    ("requirejs", "require.js"),
+    ("mathjax/es5", "tex-mml-chtml.js"),
+    ("mathjax/es5/input/tex", "**/*.js"),
+    ("mathjax/es5/output/chtml", "**/*"),
+    ("mathjax/es5/a11y", "**/*"),
+    ("mathjax/es5/sre", "**/*"),
+    ("mathjax/es5/ui", "**/*"),
+    (WIDGETS, "*-amd.js"),
+    (WIDGETS, "*.woff2"),
+]
+
+
+def setup(app):
+    """Connect to Sphinx."""
+    app.connect("config-inited", use_local_copies)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def use_local_copies(app, config):
+    """Copy the files to a build folder and replace each CDN address by the copy's."""
+    modules = Path(app.srcdir) / "node_modules"
+    missing = [folder for folder, _ in FILES if not (modules / folder).is_dir()]
+    if missing:
+        logger.info("npm packages not installed (%s): pages load scripts from CDNs", ", ".join(missing))
+        return
+    static = Path(app.outdir).parent / ".offline"
+    copy_files(modules, static / FOLDER)
+    config.html_static_path.append(str(static))
+    config.mathjax_path = f"{FOLDER}/mathjax/es5/tex-mml-chtml.js"
+    config.nb_ipywidgets_js = {
+        f"{FOLDER}/requirejs/require.js": {},
+        "widget_modules.js": {},
+        f"{FOLDER}/{WIDGETS}/embed-amd.js": {},
+    }
+
+
+def copy_files(modules: Path, target: Path):
+    """Copy what FILES names, unless an earlier build already has the same file."""
+    for folder, pattern in FILES:
+        for source in sorted((modules / folder).glob(pattern)):
+            copy = target / source.relative_to(modules)
+            if source.is_file() and not (copy.exists() and copy.stat().st_size == source.stat().st_size):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)

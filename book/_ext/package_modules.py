@@ -1,0 +1,53 @@
+"""The directive `package-modules`: an API reference that lists the modules the package has, not those somebody wrote down."""
+
+import importlib
+import pkgutil
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+
+class PackageModules(SphinxDirective):
+    """One section with autodoc's account for each public module of a package, in the order given.
+
+    The content names modules that come first, one a line, relative to the package; the rest follow alphabetically.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self):
+        """Sections, parsed as if they had been written on the page."""
+        package = self.arguments[0]
+        found = public_modules(package)
+        first = [f"{package}.{line.strip()}" for line in self.content if line.strip()]
+        unknown = [name for name in first if name not in found]
+        if unknown:
+            raise self.error(f"{package} has no module {', '.join(unknown)}")
+        sections = [self.section(name) for name in [*first, *(name for name in found if name not in first)]]
+        return sections
+
+    def section(self, module: str) -> nodes.section:
+        """A heading that can be linked to, then what the docstrings say."""
+        section = nodes.section(ids=[nodes.make_id(f"module {module}")], names=[module])
+        section += nodes.title("", "", nodes.literal("", module))
+        source = ["```{eval-rst}", f".. automodule:: {module}", "   :members:", "   :show-inheritance:", "```"]
+        self.state.nested_parse(StringList(source, "package-modules"), 0, section)
+        return section
+
+
+def public_modules(package: str) -> list[str]:
+    """Full names of the modules of a package whose names have no leading underscore; a package only if it defines anything."""
+    root = importlib.import_module(package)
+    names = []
+    for info in pkgutil.walk_packages(root.__path__, prefix=f"{package}."):
+        if not any(part.startswith("_") for part in info.name.split(".")):
+            names.append(info.name)
+    return sorted(names)
+
+
+def setup(app):
+    """Register the directive."""
+    app.add_directive("package-modules", PackageModules)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,65 @@
+"""Buttons that lead to the repository the book is built from, so that a fork's pages lead to the fork.
+
+On GitHub's runners the environment says which repository and branch that is; elsewhere the git remote does. Where neither
+knows, there are no buttons.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+BUTTONS = ("use_repository_button", "use_issues_button", "use_edit_page_button")
+
+
+def setup(app):
+    """Connect to Sphinx."""
+    app.connect("config-inited", add_links)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def add_links(app, config):
+    """Fill in the theme's options, or take the launch buttons out."""
+    root = Path(app.srcdir)
+    url = url_from_environment(os.environ) or web_address(git(root, "remote", "get-url", "origin"))
+    options = config.html_theme_options
+    options.pop("repository_url", None)
+    if not url:
+        options["launch_buttons"] = {}
+        return
+    options["repository_url"] = url
+    options["repository_branch"] = os.environ.get("GITHUB_REF_NAME") or git(root, "branch", "--show-current") or "main"
+    options.update(dict.fromkeys(BUTTONS, True))
+
+
+def url_from_environment(environment) -> str:
+    """Address of the repository a GitHub runner works for, or nothing."""
+    repository = environment.get("GITHUB_REPOSITORY", "")
+    server = environment.get("GITHUB_SERVER_URL", "https://github.com")
+    return f"{server}/{repository}" if repository else ""
+
+
+def web_address(remote: str) -> str:
+    """A remote's page on the web, without user or password; nothing for a folder or a host the theme cannot link to.
+
+    >>> web_address("git@github.com:someone/book.git")
+    'https://github.com/someone/book'
+    >>> web_address("https://user:secret@gitlab.com/someone/book")
+    'https://gitlab.com/someone/book'
+    >>> web_address("/srv/book.git")
+    ''
+    """
+    match = re.fullmatch(
+        r"(?:https?://|ssh://|git://)?(?:[^/@]*@)?(github\.com|gitlab\.com|bitbucket\.org)(?::\d+/|[:/])(.+?)(?:\.git)?/?",
+        remote,
+    )
+    return f"https://{match[1]}/{match[2]}" if match else ""
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git prints, or nothing where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
