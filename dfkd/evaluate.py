@@ -1,0 +1,65 @@
+"""A model on a benchmark, by the field's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dfkd.data import benchmark_files, fetch
+from dfkd.images import luma, read_image
+from dfkd.metrics import psnr, ssim
+from dfkd.resize import imresize
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean luma PSNR (dB) and SSIM over the images of a data set."""
+
+    model: str
+    dataset: str
+    scale: int
+    psnr: float
+    ssim: float
+    images: int
+
+
+def evaluate(model: Callable[[Tensor, int], Tensor], dataset: str, scale: int, name: str = "model") -> Score:
+    """Score a model on a benchmark.
+
+    Args:
+        model: ``model(lr, scale)`` on luma [1, 1, height, width] in [0, 1].
+        dataset: 'Set5', 'Set14', 'BSD100' or 'Urban100'.
+        scale: upscaling factor.
+        name: what to call the model in the score.
+
+    Returns:
+        The means over all images.
+
+    Raises:
+        DataError: the images cannot be had.
+    """
+    paths = [fetch(file) for file in benchmark_files(dataset, scale)]
+    return evaluate_images(model, (luma(read_image(path)) for path in paths), scale, name, dataset, len(paths))
+
+
+@torch.no_grad()
+def evaluate_images(
+    model: Callable[[Tensor, int], Tensor], images: Iterable[Tensor], scale: int, name: str = "model",
+    dataset: str = "images", total: int | None = None,
+) -> Score:  # fmt: skip
+    """Score a model on high-resolution luma images [1, 1, height, width] in [0, 1]; sides are cut to multiples of scale.
+
+    The protocol: the low-resolution image is the high-resolution luma shrunk by MATLAB's bicubic, neither clipped nor
+    rounded; the output is clipped, not rounded; `scale` pixels are shaved from every border.
+    """
+    scores = []
+    for hr in tqdm(images, desc=f"{name} on {dataset} x{scale}", total=total, unit="image", leave=False):
+        hr = hr[..., : hr.shape[-2] // scale * scale, : hr.shape[-1] // scale * scale]
+        sr = model(imresize(hr, 1 / scale), scale)
+        scores.append((psnr(sr, hr, shave=scale), ssim(sr, hr, shave=scale)))
+    mean_psnr, mean_ssim = (sum(column) / len(scores) for column in zip(*scores, strict=True))
+    return Score(name, dataset, scale, mean_psnr, mean_ssim, len(scores))

@@ -1,0 +1,162 @@
+"""Pictures in and out: files to float tensors in [0, 1], colour to luma and back."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from dfkd.errors import ImageError
+
+MAX_PIXELS = 100_000_000  # a 100-megapixel photo; more is nearly always a decompression bomb or a wrong file
+
+# ITU-R BT.601 with 'studio' range: black is 16, white 235. R, G, B and the rows Y, Cb, Cr are in [0, 255].
+_TO_YCBCR = torch.tensor(
+    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=torch.float64
+)
+_OFFSET = torch.tensor([16.0, 128.0, 128.0], dtype=torch.float64)
+
+
+def read_image(path: str | os.PathLike, *, alpha: bool = False, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read a picture of any common kind.
+
+    8 and 16 bit, grey, palette, CMYK and transparent files are understood; the EXIF rotation is applied. 16-bit grey
+    keeps its depth. Transparent pixels are laid on white, unless `alpha` asks for them as a last channel.
+
+    Args:
+        path: the file.
+        alpha: return transparency, where the file has any, as one more channel.
+        max_pixels: refuse anything larger before it is decoded.
+
+    Returns:
+        float32 [1, channels, height, width] in [0, 1]; 1 channel for grey, 3 for colour, one more with `alpha`.
+
+    Raises:
+        ImageError: no such file, empty, truncated, not a picture, or too large.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
+    if not content:
+        raise ImageError(f"{path} is empty; was its download cut off?")
+    try:
+        picture = Image.open(io.BytesIO(content))
+        if picture.width * picture.height > max_pixels:
+            raise ImageError(
+                f"{path} is {picture.width}x{picture.height}, above the limit of {max_pixels:,} pixels; "
+                "crop it, or raise max_pixels"
+            )
+        picture.load()
+        picture = ImageOps.exif_transpose(picture)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} is far above the limit of {max_pixels:,} pixels: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not a picture Pillow knows; convert it to PNG or JPEG") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{path} is damaged or truncated ({error}); fetch it again") from error
+    return _to_tensor(picture, alpha)
+
+
+def _to_tensor(picture: Image.Image, alpha: bool) -> Tensor:
+    transparent = picture.has_transparency_data
+    if picture.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):  # 16-bit grey, which Pillow may widen to 32
+        pixels = np.asarray(picture, dtype=np.float64)[..., None] / 65535
+        return _batch(pixels)
+    if picture.mode == "F":
+        return _batch(np.asarray(picture, dtype=np.float64)[..., None] / 255)
+    if transparent:
+        pixels = np.asarray(picture.convert("RGBA"), dtype=np.float64) / 255
+        if alpha:
+            return _batch(pixels)
+        opacity = pixels[..., 3:]
+        return _batch(pixels[..., :3] * opacity + 1 - opacity)
+    grey = picture.mode in ("1", "L", "LA")
+    return _batch(np.atleast_3d(np.asarray(picture.convert("L" if grey else "RGB"), dtype=np.float64)) / 255)
+
+
+def _batch(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels.clip(0, 1)).permute(2, 0, 1).unsqueeze(0).float().contiguous()
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """One image in [0, 1], [1, channels, height, width] or without the batch, as rounded uint8 [height, width(, channels)]."""
+    if image.dim() == 4:
+        if len(image) != 1:
+            raise ImageError(f"one image at a time, not a batch of {len(image)}")
+        image = image[0]
+    pixels = image.detach().cpu().double().clamp(0, 1).mul(255).round().byte()
+    return pixels.permute(1, 2, 0).squeeze(-1).numpy()
+
+
+def write_image(path: str | os.PathLike, image: Tensor) -> None:
+    """Write an image; the suffix names the format, and nothing is left behind when it fails.
+
+    Args:
+        path: the file to write, for example ``photo.png``.
+        image: [1, channels, height, width] in [0, 1]; values outside are clamped. Channels: 1, 3, or 4 with alpha.
+
+    Raises:
+        ImageError: an unknown suffix, a shape no picture has, or a folder or disk that cannot take the file.
+    """
+    path = Path(path)
+    pixels = to_uint8(image)
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ImageError(f"cannot tell the format of {path.name}; end its name in .png, .jpg, .webp or .tif")
+    format_name = Image.registered_extensions()[path.suffix.lower()]
+    picture = Image.fromarray(pixels)
+    if format_name == "JPEG" and picture.mode == "RGBA":
+        raise ImageError(f"{path.name}: JPEG has no transparency; write a .png or .webp")
+    options = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
+    try:
+        # Written beside its place and moved there whole: a full disk leaves no half picture under the final name.
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=path.suffix, delete=False) as file:
+            picture.save(file, format=format_name, **options)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except (OSError, ValueError, KeyError) as error:
+        if "file" in locals():
+            Path(file.name).unlink(missing_ok=True)
+        raise ImageError(f"cannot write {path}: {error}") from error
+
+
+def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
+    """Colour to luma and chroma, BT.601 in studio range as MATLAB's ``rgb2ycbcr``.
+
+    Args:
+        rgb: [batch, 3, height, width] in [0, 1].
+
+    Returns:
+        [batch, 3, height, width] in [0, 1]: Y in [16, 235] / 255, Cb and Cr in [16, 240] / 255. Not rounded.
+    """
+    if rgb.dim() != 4 or rgb.shape[1] != 3:
+        raise ImageError(f"colour images are [batch, 3, height, width], not {tuple(rgb.shape)}")
+    mixed = torch.einsum("yc,bchw->byhw", _TO_YCBCR.to(rgb.device), rgb.double())
+    return ((mixed + _OFFSET.to(rgb.device).view(3, 1, 1)) / 255).to(rgb.dtype)
+
+
+def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+    """The inverse of `rgb_to_ycbcr`; the result may leave [0, 1] a little."""
+    centred = ycbcr.double() * 255 - _OFFSET.to(ycbcr.device).view(3, 1, 1)
+    return torch.einsum("cy,byhw->bchw", torch.linalg.inv(_TO_YCBCR).to(ycbcr.device), centred).to(ycbcr.dtype)
+
+
+def luma(image: Tensor) -> Tensor:
+    """The channel the networks see: Y of BT.601 for colour; grey files count as equal red, green and blue.
+
+    Args:
+        image: [batch, 1 or 3, height, width] in [0, 1].
+
+    Returns:
+        [batch, 1, height, width], Y in [16, 235] / 255.
+    """
+    return rgb_to_ycbcr(image if image.shape[1] == 3 else image.expand(-1, 3, -1, -1))[:, :1]
