@@ -1,0 +1,1 @@
+"""The networks: VDSR (teacher and student), the generator G, the instance discriminator h."""

@@ -1,0 +1,149 @@
+"""Networks by name: the public teacher, the packaged ones, and files of your own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.checkpoints import read_pickled_module, read_weights, write_weights
+from dfkd.data import VDSR_CHECKPOINT, fetch
+from dfkd.errors import CheckpointError, UnknownName, pick
+from dfkd.models.vdsr import VDSR
+from dfkd.resize import imresize
+
+SCALES = (2, 3, 4)  # what all networks here were trained for
+
+
+class Bicubic(nn.Module):
+    """Plain bicubic upscaling, with the signature of a network: what every method has to beat."""
+
+    def forward(self, lr: Tensor, scale: int) -> Tensor:
+        """[batch, channels, height, width] to [batch, channels, scale * height, scale * width]."""
+        return imresize(lr, scale)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network that can be asked for by name."""
+
+    role: str
+    summary: str
+    load: Callable[[], nn.Module]
+
+
+def load_model(name: str | os.PathLike) -> nn.Module:
+    """A network by name, by safetensors file, or by the folder of a finished run.
+
+    Args:
+        name: one of `names()`, the path of a ``.safetensors`` file that `save_model` wrote, or a run folder.
+
+    Returns:
+        The network, frozen, in evaluation mode: ``model(lr, scale)``.
+
+    Raises:
+        UnknownName: neither a known name nor a path.
+        CheckpointError: a file that is damaged, holds code, or is not one of ours.
+    """
+    if str(name) in _zoo():
+        return _zoo()[str(name)].load().eval().requires_grad_(False)
+    path = Path(name)
+    if path.is_dir():
+        path = _finished(path)
+    if not path.exists():
+        raise UnknownName(f"no model {str(name)!r}: not a file, not a run folder, none of {', '.join(names())}")
+    return _build(path).eval().requires_grad_(False)
+
+
+def load_teacher(name: str = "vdsr-small") -> nn.Module:
+    """A teacher: 'vdsr' is the public checkpoint, 'vdsr-small' a packaged one; or a file. See `load_model`."""
+    return load_model(name)
+
+
+def load_student(name: str | os.PathLike) -> nn.Module:
+    """A packaged student, or one of your own by file or run folder. See `load_model`."""
+    return load_model(name)
+
+
+def save_model(path: str | os.PathLike, model: VDSR, **description: Any) -> None:
+    """Write a network as safetensors, with what `load_model` needs to build it and whatever else should be said of it.
+
+    Raises:
+        CheckpointError: the place cannot be written; an older file there is left as it was.
+    """
+    write_weights(path, model.state_dict(), {"architecture": "vdsr", **model.spec(), **description})
+
+
+def names(role: str | None = None) -> list[str]:
+    """Names that `load_model` knows, all or those of one role ('baseline', 'teacher', 'student')."""
+    return [name for name, entry in _zoo().items() if role in (None, entry.role)]
+
+
+def describe(name: str) -> Entry:
+    """What a name stands for."""
+    return _zoo()[pick("model", name, _zoo())]
+
+
+def student_shape(teacher: nn.Module) -> dict[str, int]:
+    """The paper's choice of student: as deep as the teacher, half as wide.
+
+    Raises:
+        CheckpointError: the teacher is not a VDSR, so that its half is not defined; give width and blocks.
+    """
+    if not isinstance(teacher, VDSR):
+        raise CheckpointError(f"cannot halve a {type(teacher).__name__}; give the student's width and blocks")
+    return {"width": teacher.width // 2, "blocks": teacher.blocks}
+
+
+def _zoo() -> dict[str, Entry]:
+    zoo = {
+        "bicubic": Entry("baseline", "bicubic upscaling, no network", Bicubic),
+        "vdsr": Entry("teacher", "the public VDSR checkpoint (fetched on first use)", _public_vdsr),
+    }
+    for file in sorted(files("dfkd").joinpath("weights").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".safetensors"):
+            zoo[file.name.removesuffix(".safetensors")] = _packaged(file)
+    return zoo
+
+
+def _packaged(file) -> Entry:
+    _, description = read_weights(file)
+    return Entry(description["role"], description["summary"], lambda: _build(file))
+
+
+def _build(path: Path) -> nn.Module:
+    weights, description = read_weights(path)
+    if description.get("architecture") != "vdsr":
+        raise CheckpointError(f"{path} does not say how to build its network; write it with dfkd.save_model")
+    model = VDSR(description["width"], description["blocks"])
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not hold the network it describes: {error}") from error
+    if not all(torch.isfinite(value).all() for value in weights.values()):
+        raise CheckpointError(f"{path} holds weights that are not finite; the run that made it went wrong")
+    return model
+
+
+def _finished(run: Path) -> Path:
+    for network in ("student", "teacher"):
+        if (run / f"{network}.safetensors").is_file():
+            return run / f"{network}.safetensors"
+    raise CheckpointError(f"{run} holds no finished network; go on with its command and --resume {run}")
+
+
+def _public_vdsr() -> VDSR:
+    """The checkpoint's layers are our head, body and tail under other names."""
+    weights = read_pickled_module(fetch(VDSR_CHECKPOINT))
+    model = VDSR(width=64, blocks=18)
+    ours = {"head.weight": weights["input.weight"], "tail.weight": weights["output.weight"]}
+    for block in range(model.blocks):
+        ours[f"body.{block}.weight"] = weights[f"residual_layer.{block}.conv.weight"]
+    model.load_state_dict(ours)
+    return model
