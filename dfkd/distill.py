@@ -1,0 +1,188 @@
+"""Algorithm 1: imitation and generation in turn, the student growing part by part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dfkd.config import Config
+from dfkd.errors import TrainingError
+from dfkd.losses import distillation_loss
+from dfkd.models.vdsr import VDSR, split
+from dfkd.schedules import cosine, staircase
+from dfkd.seeds import seeded, stream
+from dfkd.sources import Source
+
+
+def make_student(config: Config, width: int) -> VDSR:
+    """S_0 of Algorithm 1: a VDSR of some width with the first part of its blocks, initialised from the run's seed."""
+    first = split(config.blocks, config.parts)[0]
+    with seeded(config.seed, "student"):
+        student = VDSR(width, 0 if config.init == "identity" else first)
+        if config.init == "identity":
+            student.grow(first, "identity")
+    return student
+
+
+class Distillation:
+    """A run of Algorithm 1, and everything needed to go on with it after a stop.
+
+    Args:
+        teacher: T, any module of signature ``teacher(lr, scale)``; it is frozen.
+        student: S_0, likewise; with more than one part it must know how to ``grow`` as `VDSR` does.
+        source: where training images come from.
+        config: all settings.
+
+    Attributes:
+        averaged: the running average of the student's weights, a module with the student's signature: evaluate this.
+        part, round: where the run stands; k and the count of rounds within the part.
+
+    Raises:
+        TrainingError: a student that cannot grow, with more than one part.
+    """
+
+    def __init__(self, teacher: nn.Module, student: nn.Module, source: Source, config: Config):
+        if config.parts > 1 and not hasattr(student, "grow"):
+            raise TrainingError(f"{type(student).__name__} has no grow(); train it with parts=1")
+        # On CPUs convolutions are half as fast again in this layout.
+        self.teacher = teacher.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.student = student.to(memory_format=torch.channels_last)
+        self.source, self.config = source, config
+        self.part = self.round = 0
+        self._sizes = split(config.blocks, config.parts)
+        self._rng, self._growth_rng = stream(config.seed, "scales"), stream(config.seed, "growth")
+        self._restart_optimiser()
+
+    def rounds(self) -> Iterator[dict[str, float]]:
+        """Algorithm 1 from wherever the run stands; between two rounds it may be saved, and stopped.
+
+        Yields:
+            After each round: 'step', 'part', 'distillation' (the imitation loss, mean over the round), and the
+            generation stage's terms as 'generation.<term>'.
+        """
+        while self.part < self.config.parts:  # line 5
+            while self.round < self.rounds_in_part:  # line 7
+                losses = [self.imitation_step() for _ in range(self.config.imitation_steps)]  # lines 8 to 15
+                # lines 16 to 24
+                terms = self.source.improve(self.teacher, self.student, self._draw_scale(), self._generator_rate())
+                self.round += 1
+                yield self._report(losses, terms)
+            self._next_part()  # line 6
+
+    def imitation_step(self) -> float:
+        """One update of the student towards the teacher on images of the source (lines 10 to 14); returns L_KD."""
+        scale = self._draw_scale()
+        lr = self.source.sample(self.config.batch, scale)
+        with torch.no_grad():
+            teacher_sr = self.teacher(lr, scale)
+        loss = distillation_loss(teacher_sr, self.student(lr, scale))  # Eq. 5; Eq. 14 in the last part
+        # The paper's optimiser minimises the sum over the batch's pixels; its clipping makes up for the size of that.
+        objective = loss * teacher_sr.numel() if self.config.optim == "paper" else loss
+        if not math.isfinite(loss.item()):
+            raise TrainingError(
+                f"the imitation loss became {loss.item()} at step {self.step} of part {self.part}; lower lr. "
+                "The last checkpoint holds the state before"
+            )
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.student_lr * self._student_rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        objective.backward()
+        clip_grad_norm_(self.student.parameters(), self.config.clip)
+        self.optimiser.step()
+        self.averaged.update_parameters(self.student)
+        self._step_in_part += 1
+        return loss.item()
+
+    @property
+    def rounds_in_part(self) -> int:
+        """Rounds of the present part; the last one takes what does not divide evenly."""
+        even, rest = divmod(self.config.rounds, self.config.parts)
+        return even + (rest if self.part == self.config.parts - 1 else 0)
+
+    @property
+    def step(self) -> int:
+        """Student updates done so far, over all parts."""
+        before = self.part * (self.config.rounds // self.config.parts) * self.config.imitation_steps
+        return before + self._step_in_part
+
+    @property
+    def finished(self) -> bool:
+        """Whether all parts are done."""
+        return self.part >= self.config.parts
+
+    def _draw_scale(self) -> int:
+        """Student and generator draw their scales independently, each update anew."""
+        return self.config.scales[int(torch.randint(len(self.config.scales), (), generator=self._rng))]
+
+    def _student_rate(self) -> float:
+        """Factor on the student's step size: its schedule starts anew with each part."""
+        schedule = staircase if self.config.optim == "paper" else cosine
+        return schedule(self._step_in_part, self.rounds_in_part * self.config.imitation_steps)
+
+    def _generator_rate(self) -> float:
+        """Factor on the generator's step size: its schedule, where it has one, never starts anew."""
+        every_step = self.config.rounds * self.config.imitation_steps
+        return staircase(self.step - 1, every_step) if self.config.optim == "paper" else 1.0
+
+    def _restart_optimiser(self) -> None:
+        parameters = list(self.student.parameters())
+        if self.config.optim == "paper":
+            self.optimiser = torch.optim.SGD(parameters, lr=self.config.student_lr, momentum=0.9, weight_decay=1e-4)
+        else:
+            self.optimiser = torch.optim.Adam(parameters, lr=self.config.student_lr)
+        self.averaged = AveragedModel(self.student, multi_avg_fn=get_ema_multi_avg_fn(1 - self.config.average))
+        self._step_in_part = 0
+
+    def _next_part(self) -> None:
+        """S_k <- S_{k-1} and a part more; generator, bank and h go on as they are."""
+        self.part += 1
+        if self.finished:
+            return
+        self._grow(self.part)
+        self.round = 0
+        self._restart_optimiser()
+
+    def _grow(self, part: int) -> None:
+        self.student.grow(self._sizes[part], self.config.init, self._growth_rng)
+        self.student.to(memory_format=torch.channels_last)
+
+    def _report(self, losses: list[float], terms: dict[str, float]) -> dict[str, float]:
+        report = {"step": self.step, "part": self.part, "distillation": sum(losses) / len(losses)}
+        for name, value in terms.items():
+            if not math.isfinite(value):
+                raise TrainingError(f"the generator's {name} loss became {value} at step {self.step}; lower generator_lr")
+            report[f"generation.{name}"] = value
+        return report
+
+    def state_dict(self) -> dict:
+        """All that decides how the run goes on."""
+        return {
+            "part": self.part,
+            "round": self.round,
+            "step_in_part": self._step_in_part,
+            "student": self.student.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "source": self.source.state_dict(),
+            "rng": self._rng.get_state(),
+            "growth_rng": self._growth_rng.get_state(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave, in a run newly made from the same config."""
+        for part in range(1, min(state["part"], self.config.parts - 1) + 1):
+            self._grow(part)
+        self.part, self.round = state["part"], state["round"]
+        self._restart_optimiser()
+        self._step_in_part = state["step_in_part"]
+        self.student.load_state_dict(state["student"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.source.load_state_dict(state["source"])
+        self._rng.set_state(state["rng"])
+        self._growth_rng.set_state(state["growth_rng"])

@@ -1,0 +1,37 @@
+"""Uniform noise: the images one has without any idea of what images are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dfkd.seeds import stream
+from dfkd.sources.base import Source
+
+
+class NoiseSource(Source):
+    """Every pixel uniform in [0, 1], independent of all others.
+
+    Args:
+        patch: side of the high-resolution patches; images have side patch / scale.
+        channels: channels of the images.
+        seed: of its random stream.
+        device: where images are wanted.
+    """
+
+    def __init__(self, patch: int = 48, channels: int = 1, seed: int = 0, device: torch.device | str = "cpu"):
+        self.patch, self.channels, self.device = patch, channels, device
+        self._rng = stream(seed, "noise")
+
+    def sample(self, batch: int, scale: int) -> Tensor:
+        """Uniform noise [batch, channels, patch / scale, patch / scale]."""
+        side = self.patch // scale
+        return torch.rand(batch, self.channels, side, side, generator=self._rng).to(self.device)
+
+    def state_dict(self) -> dict:
+        """The state of the random stream."""
+        return {"rng": self._rng.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave."""
+        self._rng.set_state(state["rng"])
