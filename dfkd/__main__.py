@@ -1,0 +1,3 @@
+from dfkd.cli import main
+
+main()

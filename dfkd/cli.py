@@ -1,0 +1,211 @@
+"""The command line: ``dfkd train-teacher | distill | evaluate | upscale | models``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import dfkd
+from dfkd import records, runs, zoo
+from dfkd.config import INITS, METHODS, OPTIMS, Config
+from dfkd.data import DATASETS
+from dfkd.errors import DfkdError, TrainingError
+from dfkd.evaluate import evaluate as score
+from dfkd.images import read_image, write_image
+from dfkd.losses import DENOMINATORS
+from dfkd.train import TrainConfig
+from dfkd.upscale import TILE
+from dfkd.upscale import upscale as upscale_image
+
+app = typer.Typer(
+    help="Data-free knowledge distillation for image super-resolution.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+D, T = Config(), TrainConfig()  # the defaults shown in the help
+
+Scales = Annotated[list[int], typer.Option("--scale", help="Upscaling factor; repeat for several.")]
+Seed = Annotated[int, typer.Option(help="Of all random streams.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
+Resume = Annotated[Path, typer.Option(help="Go on with the run in this folder; all other options come from it.")]
+Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend are one line and exit code 1."""
+    try:
+        app()
+    except DfkdError as error:
+        typer.secho(f"dfkd: {error}", err=True, fg="red")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.secho("dfkd: stopped; go on with --resume", err=True, fg="yellow")
+        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dfkd {dfkd.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")] = False,
+) -> None:
+    """Data-free knowledge distillation for image super-resolution."""
+
+
+@app.command()
+def distill(
+    teacher: Annotated[str, typer.Option(help="Name, safetensors file or run folder; see 'dfkd models'.")] = "vdsr",
+    method: Annotated[str, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.")] = D.method,
+    scale: Scales = list(D.scales),
+    steps: Annotated[int | None, typer.Option(help=f"Updates of the student. [default: {D.steps}]")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as fit, measured at the start.")] = None,
+    out: Out = Path("runs/distill"),
+    resume: Resume | None = None,
+    width: Annotated[int | None, typer.Option(help="Of the student. [default: half the teacher's]")] = None,
+    blocks: Annotated[int | None, typer.Option(help="Of the student. [default: the teacher's]")] = None,
+    batch: Annotated[int, typer.Option(help="Images an update.")] = D.batch,
+    patch: Annotated[int, typer.Option(help="Side of the teacher's output in pixels.")] = D.patch,
+    imitation_steps: Annotated[int, typer.Option(help="Student updates before the generator has its turn.")] = D.imitation_steps,
+    generation_steps: Annotated[int, typer.Option(help="Generator updates on one batch of z.")] = D.generation_steps,
+    parts: Annotated[int, typer.Option(help="Parts of progressive distillation.")] = D.parts,
+    init: Annotated[str, typer.Option(help=f"How hidden blocks start: {', '.join(INITS)}.")] = D.init,
+    optim: Annotated[str, typer.Option(help=f"Student's optimiser: {', '.join(OPTIMS)}.")] = D.optim,
+    lr: Annotated[float | None, typer.Option(help="Student's step size. [default: 1e-3 for adam, 0.1 for paper]")] = None,
+    generator_lr: Annotated[float, typer.Option(help="Step size of G and h.")] = D.generator_lr,
+    z_lr: Annotated[float, typer.Option(help="Step size of z.")] = D.z_lr,
+    w_recon: Annotated[float, typer.Option(help="W_R.")] = D.w_recon,
+    w_contrast: Annotated[float, typer.Option(help="W_C.")] = D.w_contrast,
+    temperature: Annotated[float, typer.Option(help="tau of Eq. 12.")] = D.temperature,
+    denominator: Annotated[str, typer.Option(help=f"Of Eq. 12: {', '.join(DENOMINATORS)}.")] = D.denominator,
+    bank: Annotated[int, typer.Option(help="Rows of each memory bank.")] = D.bank,
+    negatives: Annotated[int, typer.Option(help="Rows drawn from it.")] = D.negatives,
+    layer: Annotated[list[str] | None, typer.Option(help="Teacher layer h looks at; repeat.")] = None,
+    replay: Annotated[float, typer.Option(help="Share of the imitation batch drawn from the bank.")] = D.replay,
+    images: Annotated[Path | None, typer.Option(help="For --method real: a folder of pictures. [default: the 291]")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Distil a light student from a heavy teacher, without any training image."""
+    if resume:
+        _finish(runs.open_run(resume, device), "student")
+        return
+    shape = {"width": width, "blocks": blocks}
+    if None in shape.values():
+        default = zoo.student_shape(zoo.load_teacher(teacher))
+        shape = {name: value or default[name] for name, value in shape.items()}
+    if steps and minutes:
+        raise TrainingError("give --steps or --minutes, not both")
+    config = Config(
+        method=method, scales=tuple(scale), steps=steps or D.steps, batch=batch, patch=patch, parts=parts,
+        imitation_steps=imitation_steps, generation_steps=generation_steps, blocks=shape["blocks"], init=init,
+        optim=optim, lr=lr, generator_lr=generator_lr, z_lr=z_lr, w_recon=w_recon, w_contrast=w_contrast,
+        temperature=temperature, denominator=denominator, bank=bank, negatives=negatives, layers=tuple(layer or ()),
+        replay=replay, seed=seed,
+    )  # fmt: skip
+    header = {
+        "kind": "distill", "command": records.command(), "started": records.now(), "teacher": teacher,
+        "width": shape["width"], "images": str(images) if images else None, "config": config.to_dict(),
+    }  # fmt: skip
+    if minutes:
+        header["config"]["steps"] = _steps_in(minutes, header, device)
+    run = runs.Run(out, runs.distillation(header, device), header)
+    run.start()
+    _finish(run, "student")
+
+
+def _steps_in(minutes: float, header: dict, device: str) -> int:
+    speed = runs.measure_speed(header, device)
+    steps = max(1, int(minutes * 60 * speed))
+    typer.echo(f"{speed:.2f} steps a second: {steps} steps in {minutes:g} minutes", err=True)
+    return steps
+
+
+@app.command()
+def train_teacher(
+    out: Out = Path("runs/teacher"),
+    images: Annotated[Path | None, typer.Option(help="Folder of pictures. [default: the 291 images, fetched]")] = None,
+    width: Annotated[int, typer.Option(help="Channels.")] = T.width,
+    blocks: Annotated[int, typer.Option(help="Hidden blocks.")] = T.blocks,
+    scale: Scales = list(T.scales),
+    steps: Annotated[int, typer.Option(help="Updates.")] = T.steps,
+    batch: Annotated[int, typer.Option(help="Crops an update.")] = T.batch,
+    patch: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = T.patch,
+    lr: Annotated[float, typer.Option(help="Step size.")] = T.lr,
+    seed: Seed = 0,
+    resume: Resume | None = None,
+) -> None:
+    """Train a teacher on real images."""
+    if resume:
+        _finish(runs.open_run(resume), "teacher")
+        return
+    config = TrainConfig(width, blocks, tuple(scale), steps, batch, patch, lr, seed=seed)
+    header = {
+        "kind": "train-teacher", "command": records.command(), "started": records.now(),
+        "images": str(images) if images else None, "config": config.to_dict(),
+    }  # fmt: skip
+    run = runs.Run(out, runs.teacher_training(header), header)
+    run.start()
+    _finish(run, "teacher")
+
+
+def _finish(run: runs.Run, network: str) -> None:
+    record = run.carry_out(run.header["config"]["steps"], network)
+    typer.echo(f"{run.folder / network}.safetensors: {record['summary']}")
+    for name, moved in record["movement"].items():
+        typer.echo(f"{name} moved by {moved:.1%} of its norm")
+    typer.echo(f"measure it with: dfkd evaluate {run.folder} --dataset Set5")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name, safetensors file, run folder, or 'bicubic'.")],
+    dataset: Annotated[list[str], typer.Option(help=f"{', '.join(DATASETS)}; repeat for several.")] = ["Set5"],  # noqa: B006
+    scale: Scales = [2, 3, 4],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list on standard output.")] = False,
+    device: Device = "cpu",
+) -> None:
+    """PSNR and SSIM of a model on benchmarks. A run folder's scores are also noted in its record."""
+    network = zoo.load_model(model).to(device)
+    scores = [asdict(score(network, name, s, model)) for name in dataset for s in scale]
+    if Path(model, "record.json").is_file():
+        records.write_json(Path(model, "record.json"), records.read_json(Path(model, "record.json")) | {"scores": scores})
+    if as_json:
+        typer.echo(json.dumps(scores, indent=1))
+        return
+    typer.echo(f"{'model':<20} {'data set':<9} {'scale':>5} {'PSNR (dB)':>10} {'SSIM':>7}")
+    for s in scores:
+        typer.echo(f"{s['model']:<20} {s['dataset']:<9} {'x' + str(s['scale']):>5} {s['psnr']:>10.3f} {s['ssim']:>7.4f}")
+
+
+@app.command()
+def upscale(
+    picture: Annotated[Path, typer.Argument(help="Picture to upscale.")],
+    out: Annotated[Path, typer.Argument(help="File to write; its suffix names the format.")],
+    model: Annotated[str, typer.Option(help="Name, safetensors file, run folder, or 'bicubic'.")] = "vdsr-small",
+    scale: Annotated[int, typer.Option(help="Upscaling factor.", min=2, max=8)] = 2,
+    tile: Annotated[int, typer.Option(help="Side of a tile; smaller needs less memory.", min=32)] = TILE,
+    device: Device = "cpu",
+) -> None:
+    """Upscale a photo of any size."""
+    image = read_image(picture, alpha=True)
+    write_image(out, upscale_image(zoo.load_model(model).to(device), image, scale, tile=tile))
+    height, width = image.shape[-2:]
+    typer.echo(f"{out}: {width}x{height} -> {scale * width}x{scale * height} by {model}")
+
+
+@app.command()
+def models() -> None:
+    """List the networks that have a name."""
+    for name in zoo.names():
+        entry = zoo.describe(name)
+        typer.echo(f"{name:<18} {entry.role:<9} {entry.summary}")

@@ -1,0 +1,209 @@
+"""A run and its folder: progress, checkpoints, going on after a stop, and the record at the end.
+
+The folder holds ``config.json`` (what to do), ``checkpoint.pt`` (how far it is), ``curves.csv`` (losses by step), and
+in the end ``student.safetensors`` or ``teacher.safetensors`` and ``record.json``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from dfkd import records
+from dfkd.checkpoints import read_state, replacing, write_state
+from dfkd.config import Config
+from dfkd.data import fetch, training_files
+from dfkd.distill import Distillation, make_student
+from dfkd.errors import TrainingError
+from dfkd.images import luma, read_image
+from dfkd.sources import RealSource, make_source
+from dfkd.train import TeacherTraining, TrainConfig
+from dfkd.zoo import load_teacher, save_model
+
+SAVE_EVERY = 60.0  # seconds between two checkpoints: what a kill can cost
+
+
+class Task(Protocol):
+    """What a folder can hold: a distillation or a teacher's training."""
+
+    averaged: nn.Module
+
+    def rounds(self) -> Iterator[dict[str, float]]: ...
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...
+
+
+class Run:
+    """A task being carried out in a folder.
+
+    Args:
+        folder: made if it is not there.
+        task: what to do.
+        header: what is to be done, for ``config.json`` and the record; it must suffice to build `task` again.
+    """
+
+    def __init__(self, folder: str | os.PathLike, task: Task, header: dict[str, Any]):
+        self.folder, self.task, self.header = Path(folder), task, header
+        self.curves: list[dict[str, float]] = []
+        self.spent = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
+        self.resumed = 0
+
+    def start(self) -> None:
+        """Begin in an empty folder.
+
+        Raises:
+            TrainingError: a run is there already.
+        """
+        if (self.folder / "config.json").exists():
+            raise TrainingError(f"{self.folder} holds a run already; go on with --resume {self.folder}, or choose another")
+        records.write_json(self.folder / "config.json", self.header)
+
+    def resume(self) -> None:
+        """Take over the last checkpoint; a run killed before its first one starts from the beginning."""
+        if not (self.folder / "checkpoint.pt").exists():
+            return
+        state = read_state(self.folder / "checkpoint.pt")
+        self.task.load_state_dict(state["task"])
+        self.curves, self.spent, self.resumed = state["curves"], state["spent"], state["resumed"] + 1
+
+    def save(self) -> None:
+        """Write the checkpoint and the curves up to it."""
+        state = {"task": self.task.state_dict(), "curves": self.curves, "spent": self._spent(), "resumed": self.resumed}
+        write_state(self.folder / "checkpoint.pt", state)
+        with replacing(self.folder / "curves.csv") as file:
+            file.write(_csv(self.curves))
+
+    def carry_out(self, steps: int, network: str) -> dict[str, Any]:
+        """Do what is left of the task, saving every minute, and write network and record.
+
+        Args:
+            steps: of the whole task, for the progress bar.
+            network: 'student' or 'teacher', the file's name.
+
+        Returns:
+            The record.
+        """
+        self._started = (time.process_time(), time.monotonic())
+        last_save = time.monotonic()
+        done = self.curves[-1]["step"] if self.curves else 0
+        with tqdm(total=steps, initial=done, desc=self.header["kind"], unit="step") as bar:
+            for report in self.task.rounds():
+                self.curves.append(report)
+                bar.set_postfix({k.split(".")[-1][:5]: f"{v:.4f}" for k, v in report.items() if isinstance(v, float)})
+                bar.update(report["step"] - bar.n)
+                if time.monotonic() - last_save > SAVE_EVERY:
+                    self.save()
+                    last_save = time.monotonic()
+        self.save()
+        record = self._record()
+        save_model(self.folder / f"{network}.safetensors", self.task.averaged.module, role=network, summary=record["summary"])
+        records.write_json(self.folder / "record.json", record)
+        return record
+
+    def _spent(self) -> dict[str, float]:
+        cpu, wall = time.process_time() - self._started[0], time.monotonic() - self._started[1]
+        return {"cpu_seconds": self.spent["cpu_seconds"] + cpu, "wall_seconds": self.spent["wall_seconds"] + wall}
+
+    def _record(self) -> dict[str, Any]:
+        model = self.task.averaged.module
+        movement = self.task.source.movement()
+        return {
+            **self.header,
+            "summary": _summary(self.header),
+            "finished": records.now(),
+            "steps": self.curves[-1]["step"],
+            "images_seen": self.curves[-1]["step"] * self.header["config"]["batch"],
+            **{name: round(value, 1) for name, value in self._spent().items()},
+            "resumed": self.resumed,
+            "movement": movement,
+            "last": self.curves[-1],
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "weights_sha256": records.fingerprint(model.state_dict()),
+            "hardware": records.hardware(),
+            "versions": records.versions(),
+        }
+
+
+def _summary(header: dict[str, Any]) -> str:
+    config = header["config"]
+    if header["kind"] == "train-teacher":
+        return f"VDSR {config['width']} wide, {config['blocks']} blocks, trained on real images for {config['steps']} steps"
+    return (
+        f"{header['width']} wide, {config['blocks']} blocks, from {header['teacher']} by {config['method']}, "
+        f"{config['steps']} steps of batch {config['batch']}"
+    )
+
+
+def _csv(rows: list[dict[str, float]]) -> bytes:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def distillation(header: dict[str, Any], device: str = "cpu") -> Distillation:
+    """The task that a header of kind 'distill' describes."""
+    config = Config.from_dict(header["config"])
+    teacher = load_teacher(header["teacher"]).to(device)
+    student = make_student(config, header["width"]).to(device)
+    images = _images(header.get("images"), config.patch) if config.method == "real" else None
+    return Distillation(teacher, student, make_source(config, teacher, images), config)
+
+
+def teacher_training(header: dict[str, Any]) -> TeacherTraining:
+    """The task that a header of kind 'train-teacher' describes."""
+    config = TrainConfig.from_dict(header["config"])
+    return TeacherTraining(RealSource(_images(header["images"], config.patch), config.patch, seed=config.seed), config)
+
+
+def open_run(folder: str | os.PathLike, device: str = "cpu") -> Run:
+    """The run in a folder, ready to go on.
+
+    Raises:
+        TrainingError: there is none, or it was made on another kind of device.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise TrainingError(f"{folder} holds no run; start one without --resume")
+    header = records.read_json(Path(folder) / "config.json")
+    task = teacher_training(header) if header["kind"] == "train-teacher" else distillation(header, device)
+    run = Run(folder, task, header)
+    run.resume()
+    return run
+
+
+def _images(folder: str | None, patch: int) -> list[torch.Tensor]:
+    """Luma of the pictures in a folder, or of the 291 training images; those smaller than a patch are left out."""
+    if folder is None:
+        paths = [fetch(name) for name in training_files()]
+    elif not (paths := sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in PICTURES)):
+        raise TrainingError(f"no pictures ({', '.join(PICTURES)}) in {folder}")
+    images = [luma(read_image(path)) for path in tqdm(paths, desc="reading images", unit="image", leave=False)]
+    return [image for image in images if min(image.shape[-2:]) >= patch]
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def measure_speed(header: dict[str, Any], device: str = "cpu", seconds: float = 10.0) -> float:
+    """Steps per second of a distillation on this machine now, measured on a throw-away copy of it."""
+    task = distillation(header, device)
+    rounds = task.rounds()
+    next(rounds)  # the first round also pays for memory and kernels
+    started, step = time.monotonic(), task.step
+    while time.monotonic() - started < seconds and not task.finished:
+        if next(rounds, None) is None:
+            break
+    return max(task.step - step, 1) / (time.monotonic() - started)
