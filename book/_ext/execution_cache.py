@@ -1,7 +1,7 @@
 """Keeps executed chapters only as long as the package they ran stays the same.
 
-The cache of myst-nb looks at a notebook's own cells. An edit in `dfkd/` would leave it serving what the old code computed,
-so the folder it lives in carries a hash of everything else a result depends on.
+The cache of myst-nb looks at a notebook's own cells. An edit in `dfkd/` would leave it serving what the old code
+computed, so the folder it lives in carries a hash of everything else a result depends on.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 PACKAGE = "dfkd"
-SUFFIXES = {".py", ".json", ".safetensors", ".txt"}
 
 
 def setup(app):
@@ -26,9 +25,9 @@ def choose_cache_folder(app, config):
 
 def fingerprint(root: Path) -> str:
     """Hash of the package's files, the pinned versions, and whether benchmark images are at hand to be drawn."""
-    package = sorted(path for path in (root / PACKAGE).rglob("*") if path.suffix in SUFFIXES)
+    files = (path for path in (root / PACKAGE).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     digest = hashlib.sha256(str(bool(os.environ.get("DFKD_DATA_DIR"))).encode())
-    for path in [*package, root / "constraints.txt"]:
+    for path in [*sorted(files), root / "constraints.txt"]:
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

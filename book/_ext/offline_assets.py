@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 FOLDER = "offline"  # under the site's _static
 WIDGETS = "@jupyter-widgets/html-manager/dist"
 
-# What is copied: a package's file, or the files of a folder that match, each with its path below node_modules.
-# MathJax fetches the rest of its parts (a TeX macro package, a reader's accessibility tools) only when a page wants them.
+# What is copied: the files of a folder of node_modules that match a pattern. MathJax fetches most of its parts (a TeX
+# macro package, a reader's accessibility tools) only when a page wants them.
 FILES = [
     ("requirejs", "require.js"),
     ("mathjax/es5", "tex-mml-chtml.js"),

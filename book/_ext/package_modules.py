@@ -1,4 +1,4 @@
-"""The directive `package-modules`: an API reference that lists the modules the package has, not those somebody wrote down."""
+"""The directive `package-modules`: an API reference of the modules there are, not of those somebody wrote down."""
 
 import importlib
 import pkgutil
@@ -38,7 +38,7 @@ class PackageModules(SphinxDirective):
 
 
 def public_modules(package: str) -> list[str]:
-    """Full names of the modules of a package whose names have no leading underscore; a package only if it defines anything."""
+    """Full names of a package's modules, at any depth, whose names have no leading underscore."""
     root = importlib.import_module(package)
     names = []
     for info in pkgutil.walk_packages(root.__path__, prefix=f"{package}."):

@@ -1,7 +1,7 @@
 """Buttons that lead to the repository the book is built from, so that a fork's pages lead to the fork.
 
-On GitHub's runners the environment says which repository and branch that is; elsewhere the git remote does. Where neither
-knows, there are no buttons.
+On GitHub's runners the environment says which repository and branch that is; elsewhere the git remote does. Where
+neither knows, there are no buttons.
 """
 
 import os

@@ -1,0 +1,56 @@
+"""The book's sources as the checks see them: pages of the table of contents, their prose and their code cells."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+SITE = ROOT / "_build" / "html"
+
+CODE_FENCE = re.compile(r"^(`{3,}|~{3,})(?!\{)[^\n]*\n.*?^\1\s*$", re.M | re.S)
+
+
+def toc_files() -> list[str]:
+    """What _toc.yml lists, root first, as written there."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    return [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+
+
+def path_of(name: str) -> Path | None:
+    """The source of a page named in _toc.yml, or None if there is none."""
+    candidates = [ROOT / f"{name}{suffix}" for suffix in ("", ".ipynb", ".md")]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def pages() -> list[Path]:
+    """Sources of the book's pages."""
+    return [path for path in map(path_of, toc_files()) if path]
+
+
+def notebooks() -> list[Path]:
+    """The chapters."""
+    return sorted(BOOK.glob("*.ipynb"))
+
+
+def cells(path: Path, kind: str) -> list:
+    """A notebook's cells of one kind, 'code' or 'markdown'."""
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def prose(path: Path) -> str:
+    """All Markdown of a page, without its code blocks."""
+    text = path.read_text() if path.suffix == ".md" else "\n\n".join(c.source for c in cells(path, "markdown"))
+    return CODE_FENCE.sub("", text)
+
+
+def tags(cell) -> list[str]:
+    """A cell's tags."""
+    return cell.metadata.get("tags", [])
+
+
+def images(cell) -> list[str]:
+    """Media types of the pictures among a cell's stored outputs."""
+    return [kind for output in cell.outputs for kind in output.get("data", {}) if kind.startswith("image/")]

@@ -1,0 +1,213 @@
+"""The book's sources keep their promises: labels, alt texts, citations, exercises, outputs that can be compared."""
+
+import importlib
+import pkgutil
+import re
+import statistics
+import subprocess
+import sys
+
+import book_pages
+import pytest
+from book_pages import BOOK, ROOT, SITE, cells, images, notebooks, pages, path_of, prose, tags, toc_files
+
+import dfkd
+
+CHAPTERS = [pytest.param(path, id=path.stem) for path in notebooks()]
+PAGES = [pytest.param(path, id=path.stem) for path in pages()]
+
+LONGEST_CELL, MEDIAN_CELL = 25, 6
+MIN_EXERCISES = 3
+
+# ---- what the checks look for ----------------------------------------------------------------------------------------
+
+
+def unlabelled_equations(text: str) -> list[str]:
+    """Display equations without a label, in either of MyST's spellings."""
+    dollars = re.findall(r"^\$\$\s*(.+?)\$\$[ \t]*(\([\w:-]+\))?[ \t]*$", text, re.M | re.S)
+    fences = re.findall(r"^`{3,}\{math\}\n(.*?)^`{3,}", text, re.M | re.S)
+    bare = re.findall(r"^\\begin\{(?:equation|align|gather)\*?\}.*", text, re.M)  # amsmath takes no label here
+    return [eq for eq, label in dollars if not label] + [eq for eq in fences if ":label:" not in eq] + bare
+
+
+def images_without_alt(text: str) -> list[str]:
+    """Pictures in Markdown or HTML that say nothing to a reader who cannot see them."""
+    markdown = re.findall(r"!\[\s*\]\([^)]*\)", text)
+    html = [tag for tag in re.findall(r"<img\b[^>]*>", text) if not re.search(r"""\balt=(["']).*?\w.*?\1""", tag, re.S)]
+    fences = re.findall(r"^(?:`{3,}|:{3,})\{(?:figure|image)\}.*?^(?:`{3,}|:{3,})", text, re.M | re.S)
+    return markdown + html + [fence for fence in fences if not re.search(r"^:alt:\s*\w", fence, re.M)]
+
+
+def cited(text: str) -> set[str]:
+    """Bibliography keys of MyST's citation roles."""
+    return {key.strip() for group in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text) for key in group.split(",")}
+
+
+def exercises(text: str) -> set[str]:
+    """Labels of a page's exercises."""
+    blocks = re.findall(r"^[`:]{3,}\{exercise(?:-start)?\}.*?^:label:\s*(\S+)", text, re.M | re.S)
+    return set(blocks)
+
+
+def solutions(text: str) -> set[str]:
+    """Labels of the exercises that a page solves."""
+    return set(re.findall(r"^[`:]{3,}\{solution(?:-start)?\}\s*(\S+)", text, re.M))
+
+
+def code_length(source: str) -> int:
+    """Lines of code, without blank ones."""
+    return sum(bool(line.strip()) for line in source.splitlines())
+
+
+def alt_of(cell) -> str:
+    """Alt text that a code cell's metadata give its picture."""
+    return cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+
+
+def test_the_checks_see_what_they_are_for():
+    assert unlabelled_equations("$$\nx\n$$\n\nand\n\n$$\ny\n$$ (eq-y)\n") == ["x\n"]
+    assert unlabelled_equations("```{math}\n:label: eq-z\nz\n```\n") == []
+    assert unlabelled_equations("```{math}\nz\n```\n") == ["z\n"]
+    assert images_without_alt('![a cat](c.png) ![](d.png) <img src="e"> <img alt="a dog" src="f">') == [
+        "![](d.png)",
+        '<img src="e">',
+    ]
+    assert images_without_alt("```{figure} a.png\n:name: a\n```\n")
+    assert not images_without_alt("```{figure} a.png\n:alt: a cat\n```\n")
+    assert cited("{cite:p}`one, two` and {cite}`three`") == {"one", "two", "three"}
+    assert exercises("```{exercise} Grey\n:label: ex-grey\n```\n") == {"ex-grey"}
+    assert solutions("````{solution-start} ex-grey\n:class: dropdown\n````\n") == {"ex-grey"}
+
+
+# ---- every page ------------------------------------------------------------------------------------------------------
+
+
+def test_contents_lists_files_that_exist_and_every_chapter():
+    assert [name for name in toc_files() if not path_of(name)] == []
+    assert len(set(toc_files())) == len(toc_files())
+    assert [path.name for path in notebooks() if path not in pages()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_display_equations_have_labels(page):
+    assert unlabelled_equations(prose(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pictures_in_prose_have_alt_text(page):
+    assert images_without_alt(prose(page)) == []
+
+
+def test_bibliography_holds_what_pages_cite_and_nothing_else():
+    keys = re.findall(r"^@\w+\{([^,\s]+)", (BOOK / "references.bib").read_text(), re.M)
+    assert len(set(keys)) == len(keys)
+    assert set(keys) == set().union(*(cited(prose(page)) for page in pages()))
+
+
+# ---- every chapter ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_figures_have_alt_text(chapter):
+    draws = [cell for cell in cells(chapter, "code") if images(cell) or "plt.show()" in cell.source]
+    assert [cell.source for cell in draws if not re.search(r"\w+ \w+", alt_of(cell))] == []
+    stored = [str(o.get("data", {}).get("text/html", "")) for cell in cells(chapter, "code") for o in cell.outputs]
+    assert [html[:200] for html in stored if images_without_alt(html)] == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_compared_cells_have_stored_outputs(chapter):
+    compared = [cell for cell in cells(chapter, "code") if "nbval-check-output" in tags(cell)]
+    assert compared, "no cell's output is compared: tag one that prints a rounded number nbval-check-output"
+    assert [cell.source for cell in compared if not cell.outputs] == []
+    assert [cell.source for cell in compared if images(cell)] == []  # nbval cannot tell two pictures apart
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_only_cells_that_say_so_have_errors_stored(chapter):
+    for cell in cells(chapter, "code"):
+        errors = [output.ename for output in cell.outputs if output.output_type == "error"]
+        assert not errors or "raises-exception" in tags(cell), cell.source
+        # nbval lets a cell pass that no longer raises; the stored error must at least be there to be shown.
+        assert errors or "raises-exception" not in tags(cell), cell.source
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_cells_are_short(chapter):
+    lengths = [code_length(cell.source) for cell in cells(chapter, "code")]
+    assert max(lengths) <= LONGEST_CELL
+    assert statistics.median(lengths) <= MEDIAN_CELL
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_exercises_have_solutions(chapter):
+    text = prose(chapter)
+    assert len(exercises(text)) >= MIN_EXERCISES
+    assert solutions(text) == exercises(text)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_asserts_and_cites(chapter):
+    assert sum("assert" in cell.source for cell in cells(chapter, "code")) > MIN_EXERCISES
+    assert cited(prose(chapter))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_metadata_is_only_what_a_reader_needs(chapter):
+    notebook = book_pages.nbformat.read(chapter, as_version=4)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert set(notebook.metadata) <= {"kernelspec", "language_info", "mystnb"}
+
+
+# ---- code on the first pages -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["book/index.md", "README.md"])
+def test_first_lines_of_code_run(name, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S)
+    assert blocks
+    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- the built book --------------------------------------------------------------------------------------------------
+
+built = pytest.mark.skipif(not (SITE / "objects.inv").exists(), reason="the book is not built: run `make book` first")
+
+
+def public_objects() -> set[str]:
+    """Functions and classes that the package's public modules define."""
+    found = set()
+    for info in pkgutil.walk_packages(dfkd.__path__, prefix="dfkd."):
+        if any(part.startswith("_") for part in info.name.split(".")):
+            continue
+        module = importlib.import_module(info.name)
+        for name, thing in vars(module).items():
+            own = getattr(thing, "__module__", None) == info.name and callable(thing)
+            if own and not name.startswith("_") and getattr(thing, "__name__", None) == name:
+                found.add(f"{info.name}.{name}")
+    return found
+
+
+@built
+def test_api_reference_has_every_public_object():
+    from sphinx.util.inventory import InventoryFile
+
+    with (SITE / "objects.inv").open("rb") as file:
+        inventory = InventoryFile.load(file, "", lambda base, path: path)
+    listed = {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}
+    assert len(public_objects()) > 10
+    assert public_objects() - listed == set()  # an object without a docstring is left out, and so named here
+
+
+@built
+def test_built_pictures_have_alt_text():
+    missing = {}
+    for page in sorted((SITE / "book").glob("*.html")):
+        article = re.search(r"<article.*?</article>", page.read_text(), re.S)[0]
+        alts = re.findall(r"""<img\b[^>]*?\balt="([^"]*)\"""", article)
+        # Without alt text of its own, a picture gets its file's name for one.
+        bad = images_without_alt(article) + [alt for alt in alts if re.search(r"_images/|\.(png|svg|jpe?g)$", alt)]
+        if bad:
+            missing[page.name] = bad
+    assert missing == {}

@@ -1,0 +1,105 @@
+"""The book's Sphinx extensions, without a build."""
+
+import importlib.util
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from book_pages import BOOK, ROOT
+
+
+def extension(name: str):
+    spec = importlib.util.spec_from_file_location(name, BOOK / "_ext" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---- repository_links ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("git@github.com:someone/book.git", "https://github.com/someone/book"),
+        ("https://github.com/someone/book", "https://github.com/someone/book"),
+        ("https://someone:secret@github.com/someone/book.git", "https://github.com/someone/book"),
+        ("ssh://git@gitlab.com:22/group/sub/book.git", "https://gitlab.com/group/sub/book"),
+        ("/srv/git/book.git", ""),
+        ("../book", ""),
+        ("https://git.example.org/someone/book", ""),
+        ("", ""),
+    ],
+)
+def test_address_of_a_remote(remote, address):
+    assert extension("repository_links").web_address(remote) == address
+
+
+def links(tmp_path, monkeypatch, **environment) -> dict:
+    for name in ("GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GITHUB_REF_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    options = {"repository_url": "default", "launch_buttons": {"binderhub_url": "hub"}}
+    config = SimpleNamespace(html_theme_options=options)
+    extension("repository_links").add_links(SimpleNamespace(srcdir=tmp_path), config)
+    return options
+
+
+def test_buttons_lead_to_the_fork_that_builds_the_book(tmp_path, monkeypatch):
+    options = links(tmp_path, monkeypatch, GITHUB_REPOSITORY="fork/book", GITHUB_REF_NAME="draft")
+    assert options["repository_url"] == "https://github.com/fork/book"
+    assert options["repository_branch"] == "draft"
+    assert options["use_issues_button"] is True
+    assert options["launch_buttons"]
+
+
+def test_no_buttons_where_nobody_knows_the_repository(tmp_path, monkeypatch):
+    options = links(tmp_path, monkeypatch)
+    assert options == {"launch_buttons": {}}
+
+
+# ---- execution_cache -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path):
+    shutil.copytree(ROOT / "dfkd", tmp_path / "dfkd", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "constraints.txt", tmp_path)
+    return tmp_path
+
+
+def test_cache_is_kept_while_the_package_stays(copy):
+    fingerprint = extension("execution_cache").fingerprint
+    before = fingerprint(copy)
+    (copy / "dfkd" / "__pycache__").mkdir()
+    (copy / "dfkd" / "__pycache__" / "losses.pyc").write_bytes(b"compiled")
+    assert fingerprint(copy) == before
+
+
+@pytest.mark.parametrize("name", ["dfkd/losses.py", "dfkd/registry.txt", "constraints.txt"])
+def test_cache_is_dropped_when_a_file_changes(copy, name):
+    fingerprint = extension("execution_cache").fingerprint
+    before = fingerprint(copy)
+    with (copy / name).open("a") as file:
+        file.write("# changed\n")
+    assert fingerprint(copy) != before
+
+
+def test_cache_depends_on_whether_benchmarks_are_at_hand(copy, monkeypatch):
+    fingerprint = extension("execution_cache").fingerprint
+    monkeypatch.setenv("DFKD_DATA_DIR", "somewhere")
+    with_data = fingerprint(copy)
+    monkeypatch.delenv("DFKD_DATA_DIR")
+    assert fingerprint(copy) != with_data
+
+
+# ---- without_thebe ---------------------------------------------------------------------------------------------------
+
+
+def test_only_thebes_scripts_are_dropped():
+    is_thebe = extension("without_thebe").is_thebe
+    assert is_thebe("_static/sphinx-thebe.js")
+    assert is_thebe(SimpleNamespace(filename=None, attributes={"body": 'const THEBE_JS_URL = "x"'}))
+    assert not is_thebe(SimpleNamespace(filename="_static/doctools.js", attributes={}))
+    assert not is_thebe("_static/book.css")
