@@ -114,7 +114,7 @@ def test_the_divider_follows_keyboard_and_pointer(open_saved):
     assert control.input_value() == "51"
     assert control.get_attribute("aria-valuetext") == "51 % black"
     clip = "e => getComputedStyle(e).clipPath"
-    middle = stage.locator("figure").first.evaluate(clip)
+    middle = stage.locator(".dfkd-picture").first.evaluate(clip)
     stage.scroll_into_view_if_needed()
     box = stage.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
@@ -122,7 +122,7 @@ def test_the_divider_follows_keyboard_and_pointer(open_saved):
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 40)
     page.mouse.up()
     assert control.input_value() == "20"
-    assert stage.locator("figure").first.evaluate(clip) != middle
+    assert stage.locator(".dfkd-picture").first.evaluate(clip) != middle
     page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 40)  # no button is held now
     assert control.input_value() == "20"
 
