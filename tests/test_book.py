@@ -176,17 +176,21 @@ built = pytest.mark.skipif(not (SITE / "objects.inv").exists(), reason="the book
 
 
 def public_objects() -> set[str]:
-    """Functions and classes that the package's public modules define."""
+    """Functions and classes that the package's public modules define: those in `__all__`, else all without underscore."""
     found = set()
     for info in pkgutil.walk_packages(dfkd.__path__, prefix="dfkd."):
         if any(part.startswith("_") for part in info.name.split(".")):
             continue
         module = importlib.import_module(info.name)
-        for name, thing in vars(module).items():
-            own = getattr(thing, "__module__", None) == info.name and callable(thing)
-            if own and not name.startswith("_") and getattr(thing, "__name__", None) == name:
-                found.add(f"{info.name}.{name}")
+        names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
+        things = {name: getattr(module, name) for name in names}
+        found |= {f"{info.name}.{n}" for n, thing in things.items() if is_own(thing, n, info.name)}
     return found
+
+
+def is_own(thing, name: str, module: str) -> bool:
+    """Whether a module defines a function or class itself, under that name."""
+    return getattr(thing, "__module__", None) == module and getattr(thing, "__name__", None) == name
 
 
 @built
