@@ -37,9 +37,8 @@ def setup(app):
 def use_local_copies(app, config):
     """Copy the files to a build folder and replace each CDN address by the copy's."""
     modules = Path(app.srcdir) / "node_modules"
-    missing = [folder for folder, _ in FILES if not (modules / folder).is_dir()]
-    if missing:
-        logger.info("npm packages not installed (%s): pages load scripts from CDNs", ", ".join(missing))
+    if not all((modules / folder).is_dir() for folder, _ in FILES):
+        logger.info("npm packages not installed: pages load MathJax and the widget scripts from CDNs")
         return
     static = Path(app.outdir).parent / ".offline"
     copy_files(modules, static / FOLDER)
