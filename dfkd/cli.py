@@ -34,6 +34,7 @@ Scales = Annotated[list[int], typer.Option("--scale", help="Upscaling factor; re
 Seed = Annotated[int, typer.Option(help="Of all random streams.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
 Resume = Annotated[Path, typer.Option(help="Go on with the run in this folder; all other options come from it.")]
+SaveEvery = Annotated[float, typer.Option(help="Seconds between two checkpoints: what a kill can cost.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
 
 
@@ -93,11 +94,12 @@ def distill(
     replay: Annotated[float, typer.Option(help="Share of the imitation batch drawn from the bank.")] = D.replay,
     images: Annotated[Path | None, typer.Option(help="For --method real: a folder of pictures. [default: the 291]")] = None,
     seed: Seed = 0,
+    save_every: SaveEvery = runs.SAVE_EVERY,
     device: Device = "cpu",
 ) -> None:
     """Distil a light student from a heavy teacher, without any training image."""
     if resume:
-        _finish(runs.open_run(resume, device), "student")
+        _finish(runs.open_run(resume, device, save_every), "student")
         return
     shape = {"width": width, "blocks": blocks}
     if None in shape.values():
@@ -118,7 +120,7 @@ def distill(
     }  # fmt: skip
     if minutes:
         header["config"]["steps"] = _steps_in(minutes, header, device)
-    run = runs.Run(out, runs.distillation(header, device), header)
+    run = runs.Run(out, runs.distillation(header, device), header, save_every)
     run.start()
     _finish(run, "student")
 
@@ -143,17 +145,18 @@ def train_teacher(
     lr: Annotated[float, typer.Option(help="Step size.")] = T.lr,
     seed: Seed = 0,
     resume: Resume | None = None,
+    save_every: SaveEvery = runs.SAVE_EVERY,
 ) -> None:
     """Train a teacher on real images."""
     if resume:
-        _finish(runs.open_run(resume), "teacher")
+        _finish(runs.open_run(resume, save_every=save_every), "teacher")
         return
     config = TrainConfig(width, blocks, tuple(scale), steps, batch, patch, lr, seed=seed)
     header = {
         "kind": "train-teacher", "command": records.command(), "started": records.now(),
         "images": str(images) if images else None, "config": config.to_dict(),
     }  # fmt: skip
-    run = runs.Run(out, runs.teacher_training(header), header)
+    run = runs.Run(out, runs.teacher_training(header), header, save_every)
     run.start()
     _finish(run, "teacher")
 
@@ -161,7 +164,7 @@ def train_teacher(
 def _finish(run: runs.Run, network: str) -> None:
     record = run.carry_out(run.header["config"]["steps"], network)
     typer.echo(f"{run.folder / network}.safetensors: {record['summary']}")
-    for name, moved in record["movement"].items():
+    for name, moved in record["at_end"].get("movement", {}).items():
         typer.echo(f"{name} moved by {moved:.1%} of its norm")
     typer.echo(f"measure it with: dfkd evaluate {run.folder} --dataset Set5")
 

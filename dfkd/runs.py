@@ -39,6 +39,8 @@ class Task(Protocol):
 
     def rounds(self) -> Iterator[dict[str, float]]: ...
 
+    def notes(self) -> dict[str, dict]: ...
+
     def state_dict(self) -> dict: ...
 
     def load_state_dict(self, state: dict) -> None: ...
@@ -51,13 +53,16 @@ class Run:
         folder: made if it is not there.
         task: what to do.
         header: what is to be done, for ``config.json`` and the record; it must suffice to build `task` again.
+        save_every: seconds between two checkpoints.
     """
 
-    def __init__(self, folder: str | os.PathLike, task: Task, header: dict[str, Any]):
+    def __init__(self, folder: str | os.PathLike, task: Task, header: dict[str, Any], save_every: float = SAVE_EVERY):
+        self.save_every = save_every
         self.folder, self.task, self.header = Path(folder), task, header
         self.curves: list[dict[str, float]] = []
         self.spent = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
         self.resumed = 0
+        self.at_start: dict[str, Any] = {}
 
     def start(self) -> None:
         """Begin in an empty folder.
@@ -68,24 +73,30 @@ class Run:
         if (self.folder / "config.json").exists():
             raise TrainingError(f"{self.folder} holds a run already; go on with --resume {self.folder}, or choose another")
         records.write_json(self.folder / "config.json", self.header)
+        self.at_start = self.task.notes()
 
     def resume(self) -> None:
         """Take over the last checkpoint; a run killed before its first one starts from the beginning."""
         if not (self.folder / "checkpoint.pt").exists():
+            self.at_start = self.task.notes()
             return
         state = read_state(self.folder / "checkpoint.pt")
         self.task.load_state_dict(state["task"])
-        self.curves, self.spent, self.resumed = state["curves"], state["spent"], state["resumed"] + 1
+        self.curves, self.spent, self.at_start = state["curves"], state["spent"], state["at_start"]
+        self.resumed = state["resumed"] + 1
 
     def save(self) -> None:
         """Write the checkpoint and the curves up to it."""
-        state = {"task": self.task.state_dict(), "curves": self.curves, "spent": self._spent(), "resumed": self.resumed}
+        state = {
+            "task": self.task.state_dict(), "curves": self.curves, "spent": self._spent(), "at_start": self.at_start,
+            "resumed": self.resumed,
+        }  # fmt: skip
         write_state(self.folder / "checkpoint.pt", state)
         with replacing(self.folder / "curves.csv") as file:
             file.write(_csv(self.curves))
 
     def carry_out(self, steps: int, network: str) -> dict[str, Any]:
-        """Do what is left of the task, saving every minute, and write network and record.
+        """Do what is left of the task, saving now and then, and write network and record.
 
         Args:
             steps: of the whole task, for the progress bar.
@@ -102,7 +113,7 @@ class Run:
                 self.curves.append(report)
                 bar.set_postfix({k.split(".")[-1][:5]: f"{v:.4f}" for k, v in report.items() if isinstance(v, float)})
                 bar.update(report["step"] - bar.n)
-                if time.monotonic() - last_save > SAVE_EVERY:
+                if time.monotonic() - last_save > self.save_every:
                     self.save()
                     last_save = time.monotonic()
         self.save()
@@ -117,7 +128,6 @@ class Run:
 
     def _record(self) -> dict[str, Any]:
         model = self.task.averaged.module
-        movement = self.task.source.movement()
         return {
             **self.header,
             "summary": _summary(self.header),
@@ -126,7 +136,8 @@ class Run:
             "images_seen": self.curves[-1]["step"] * self.header["config"]["batch"],
             **{name: round(value, 1) for name, value in self._spent().items()},
             "resumed": self.resumed,
-            "movement": movement,
+            "at_start": self.at_start,
+            "at_end": self.task.notes(),
             "last": self.curves[-1],
             "parameters": sum(p.numel() for p in model.parameters()),
             "weights_sha256": records.fingerprint(model.state_dict()),
@@ -169,7 +180,7 @@ def teacher_training(header: dict[str, Any]) -> TeacherTraining:
     return TeacherTraining(RealSource(_images(header["images"], config.patch), config.patch, seed=config.seed), config)
 
 
-def open_run(folder: str | os.PathLike, device: str = "cpu") -> Run:
+def open_run(folder: str | os.PathLike, device: str = "cpu", save_every: float = SAVE_EVERY) -> Run:
     """The run in a folder, ready to go on.
 
     Raises:
@@ -179,7 +190,7 @@ def open_run(folder: str | os.PathLike, device: str = "cpu") -> Run:
         raise TrainingError(f"{folder} holds no run; start one without --resume")
     header = records.read_json(Path(folder) / "config.json")
     task = teacher_training(header) if header["kind"] == "train-teacher" else distillation(header, device)
-    run = Run(folder, task, header)
+    run = Run(folder, task, header, save_every)
     run.resume()
     return run
 

@@ -77,6 +77,10 @@ class TeacherTraining:
             losses = [self.training_step() for _ in range(min(self.ROUND, self.config.steps - self.step))]
             yield {"step": self.step, "l1": sum(losses) / len(losses)}
 
+    def notes(self) -> dict[str, dict]:
+        """Nothing to add to the losses."""
+        return {}
+
     def training_step(self) -> float:
         """One update on crops of real images, at a random scale; returns the mean absolute error."""
         scale = self.config.scales[int(torch.randint(len(self.config.scales), (), generator=self._rng))]

@@ -85,7 +85,7 @@ def test_generation_stage_moves_one_generator_and_h_only():
 def test_gradients_of_the_generation_stage_reach_z_through_teacher_and_student():
     source, task = (t := run()).source, t
     z = source.draw_z(2, 2).requires_grad_()
-    terms, _ = source.losses(z, task.teacher, task.student, 2)
+    terms, _ = source.losses(source.generators["2"](z), task.teacher, task.student, 2)
     for name in ("adversarial", "reconstruction", "contrastive"):
         (gradient,) = torch.autograd.grad(terms[name], z, retain_graph=True)
         assert gradient.abs().sum() > 0, name

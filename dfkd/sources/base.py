@@ -32,6 +32,10 @@ class Source(ABC):
         """How far what the source learns has moved from its start, relative norms; {} if it does not learn."""
         return {}
 
+    def balance(self, teacher: nn.Module, student: nn.Module) -> dict[int, dict[str, float]]:
+        """Gradient norms of the source's loss terms at its images, by scale; {} if it does not learn."""
+        return {}
+
     @abstractmethod
     def state_dict(self) -> dict:
         """All that decides what the source will do next, random streams included."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.losses import adversarial_loss, generator_loss, reconstruction_loss
+from dfkd.losses import adversarial_loss, generator_loss, gradient_norms, reconstruction_loss
 from dfkd.memory import MemoryBank
 from dfkd.models.generator import Generator
 from dfkd.seeds import seeded, stream
@@ -77,16 +78,16 @@ class GeneratedSource(Source):
             for _ in range(self.generation_steps):
                 for optimiser in optimisers:
                     optimiser.zero_grad(set_to_none=True)
-                terms, rows = self.losses(z, teacher, student, scale)
+                lr = self.generators[str(scale)](z)  # x <- G(z)
+                terms, rows = self.losses(lr, teacher, student, scale)
                 terms["total"].backward()
                 for optimiser in optimisers:
                     optimiser.step()
         self.banks[scale].add(**rows)
         return {name: term.item() for name, term in terms.items()}
 
-    def losses(self, z: Tensor, teacher: nn.Module, student: nn.Module, scale: int) -> tuple[dict, dict]:
-        """L_G and its terms for one batch of z (Eq. 4 or Eq. 13), and what the memory bank should keep of it."""
-        lr = self.generators[str(scale)](z)  # x <- G(z)
+    def losses(self, lr: Tensor, teacher: nn.Module, student: nn.Module, scale: int) -> tuple[dict, dict]:
+        """L_G and its terms (Eq. 4 or Eq. 13) for images G(z), and what the memory bank should keep of them."""
         teacher_sr = teacher(lr, scale)
         contrastive, rows = self.contrast.loss(lr, scale, self.banks[scale]) if self.contrast else (None, {})
         terms = generator_loss(
@@ -94,6 +95,23 @@ class GeneratedSource(Source):
             w_recon=self.w_recon, w_contrast=self.w_contrast,
         )  # fmt: skip
         return terms, {"image": lr.detach(), **rows}
+
+    def balance(self, teacher: nn.Module, student: nn.Module) -> dict[int, dict[str, float]]:
+        """Norm of each term's gradient at G(z), unweighted, by scale: what W_R and W_C have to bring together.
+
+        The random streams are left where they were, so that looking does not change a run.
+        """
+        before = copy.deepcopy((self._rng.get_state(), self.contrast and self.contrast.state_dict()))
+        norms = {}
+        for scale in self.banks:
+            with torch.no_grad():
+                lr = self.generators[str(scale)](self.draw_z(self.batch, scale))
+            terms, _ = self.losses(lr.requires_grad_(), teacher, student, scale)
+            norms[scale] = gradient_norms({n: t for n, t in terms.items() if n != "total"}, lr)
+        self._rng.set_state(before[0])
+        if self.contrast:
+            self.contrast.load_state_dict(before[1])
+        return norms
 
     def movement(self) -> dict[str, float]:
         """Relative distance of all generators' weights from where they started: |theta - theta_0| / |theta_0|."""
