@@ -38,8 +38,8 @@ class Config:
         z_lr: Adam's step size for z.
         clip: bound on the norm of the student's gradient.
         average: weight of the newest student in the running average of weights that a run ends with.
-        w_recon: W_R.
-        w_contrast: W_C.
+        w_recon: W_R; the default makes it pull at G(z) about as hard as the adversarial term (see a record's gradient_norms).
+        w_contrast: W_C; likewise.
         temperature: tau of Eq. 12.
         denominator: of Eq. 12, 'negatives' as printed or 'all'.
         bank: rows of each scale's memory bank.
@@ -66,8 +66,8 @@ class Config:
     z_lr: float = 1e-2
     clip: float = 0.4
     average: float = 0.01
-    w_recon: float = 1.0
-    w_contrast: float = 0.1
+    w_recon: float = 100.0
+    w_contrast: float = 10.0
     temperature: float = 0.1
     denominator: str = "negatives"
     bank: int = 4096
