@@ -58,7 +58,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
+    ] = False,
 ) -> None:
     """Data-free knowledge distillation for image super-resolution."""
 
@@ -67,21 +69,21 @@ def _options(
 def distill(
     teacher: Annotated[str, typer.Option(help="Name, safetensors file or run folder; see 'dfkd models'.")] = "vdsr",
     method: Annotated[str, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.")] = D.method,
-    scale: Scales = list(D.scales),
+    scale: Scales = list(D.scales),  # noqa: B006 (typer copies it)
     steps: Annotated[int | None, typer.Option(help=f"Updates of the student. [default: {D.steps}]")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as fit, measured at the start.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.")] = None,
     out: Out = Path("runs/distill"),
     resume: Resume | None = None,
     width: Annotated[int | None, typer.Option(help="Of the student. [default: half the teacher's]")] = None,
     blocks: Annotated[int | None, typer.Option(help="Of the student. [default: the teacher's]")] = None,
     batch: Annotated[int, typer.Option(help="Images an update.")] = D.batch,
     patch: Annotated[int, typer.Option(help="Side of the teacher's output in pixels.")] = D.patch,
-    imitation_steps: Annotated[int, typer.Option(help="Student updates before the generator has its turn.")] = D.imitation_steps,
+    imitation_steps: Annotated[int, typer.Option(help="Student updates to a generation stage.")] = D.imitation_steps,
     generation_steps: Annotated[int, typer.Option(help="Generator updates on one batch of z.")] = D.generation_steps,
     parts: Annotated[int, typer.Option(help="Parts of progressive distillation.")] = D.parts,
     init: Annotated[str, typer.Option(help=f"How hidden blocks start: {', '.join(INITS)}.")] = D.init,
     optim: Annotated[str, typer.Option(help=f"Student's optimiser: {', '.join(OPTIMS)}.")] = D.optim,
-    lr: Annotated[float | None, typer.Option(help="Student's step size. [default: 1e-3 for adam, 0.1 for paper]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Student's. [default: 1e-3 for adam, 0.1 for paper]")] = None,
     generator_lr: Annotated[float, typer.Option(help="Step size of G and h.")] = D.generator_lr,
     z_lr: Annotated[float, typer.Option(help="Step size of z.")] = D.z_lr,
     w_recon: Annotated[float, typer.Option(help="W_R.")] = D.w_recon,
@@ -92,7 +94,7 @@ def distill(
     negatives: Annotated[int, typer.Option(help="Rows drawn from it.")] = D.negatives,
     layer: Annotated[list[str] | None, typer.Option(help="Teacher layer h looks at; repeat.")] = None,
     replay: Annotated[float, typer.Option(help="Share of the imitation batch drawn from the bank.")] = D.replay,
-    images: Annotated[Path | None, typer.Option(help="For --method real: a folder of pictures. [default: the 291]")] = None,
+    images: Annotated[Path | None, typer.Option(help="Pictures for --method real. [default: the 291]")] = None,
     seed: Seed = 0,
     save_every: SaveEvery = runs.SAVE_EVERY,
     device: Device = "cpu",
@@ -138,7 +140,7 @@ def train_teacher(
     images: Annotated[Path | None, typer.Option(help="Folder of pictures. [default: the 291 images, fetched]")] = None,
     width: Annotated[int, typer.Option(help="Channels.")] = T.width,
     blocks: Annotated[int, typer.Option(help="Hidden blocks.")] = T.blocks,
-    scale: Scales = list(T.scales),
+    scale: Scales = list(T.scales),  # noqa: B006
     steps: Annotated[int, typer.Option(help="Updates.")] = T.steps,
     batch: Annotated[int, typer.Option(help="Crops an update.")] = T.batch,
     patch: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = T.patch,
@@ -172,7 +174,7 @@ def _finish(run: runs.Run, network: str) -> None:
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="Name, safetensors file, run folder, or 'bicubic'.")],
-    dataset: Annotated[list[str], typer.Option(help=f"{', '.join(DATASETS)}; repeat for several.")] = ["Set5"],  # noqa: B006
+    dataset: Annotated[list[str], typer.Option(help=f"{', '.join(DATASETS)}; repeat.")] = ["Set5"],  # noqa: B006
     scale: Scales = [2, 3, 4],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list on standard output.")] = False,
     device: Device = "cpu",
@@ -181,13 +183,14 @@ def evaluate(
     network = zoo.load_model(model).to(device)
     scores = [asdict(score(network, name, s, model)) for name in dataset for s in scale]
     if Path(model, "record.json").is_file():
-        records.write_json(Path(model, "record.json"), records.read_json(Path(model, "record.json")) | {"scores": scores})
+        record = records.read_json(Path(model, "record.json"))
+        records.write_json(Path(model, "record.json"), record | {"scores": scores})
     if as_json:
         typer.echo(json.dumps(scores, indent=1))
         return
-    typer.echo(f"{'model':<20} {'data set':<9} {'scale':>5} {'PSNR (dB)':>10} {'SSIM':>7}")
+    typer.echo(f"{'model':<20} {'data set':<9} {'scale':<5} {'PSNR (dB)':>9} {'SSIM':>7}")
     for s in scores:
-        typer.echo(f"{s['model']:<20} {s['dataset']:<9} {'x' + str(s['scale']):>5} {s['psnr']:>10.3f} {s['ssim']:>7.4f}")
+        typer.echo(f"{s['model']:<20} {s['dataset']:<9} x{s['scale']:<4} {s['psnr']:>9.3f} {s['ssim']:>7.4f}")
 
 
 @app.command()

@@ -38,8 +38,8 @@ class Config:
         z_lr: Adam's step size for z.
         clip: bound on the norm of the student's gradient.
         average: weight of the newest student in the running average of weights that a run ends with.
-        w_recon: W_R; the default makes it pull at G(z) about as hard as the adversarial term (see a record's gradient_norms).
-        w_contrast: W_C; likewise.
+        w_recon: W_R; by default L_R pulls at G(z) about as hard as L_GEN (see a record's gradient_norms).
+        w_contrast: W_C; likewise for L_cr.
         temperature: tau of Eq. 12.
         denominator: of Eq. 12, 'negatives' as printed or 'all'.
         bank: rows of each scale's memory bank.

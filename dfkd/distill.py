@@ -160,7 +160,7 @@ class Distillation:
         report = {"step": self.step, "part": self.part, "distillation": sum(losses) / len(losses)}
         for name, value in terms.items():
             if not math.isfinite(value):
-                raise TrainingError(f"the generator's {name} loss became {value} at step {self.step}; lower generator_lr")
+                raise TrainingError(f"the {name} loss became {value} at step {self.step}; lower generator_lr")
             report[f"generation.{name}"] = value
         return report
 

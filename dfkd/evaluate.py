@@ -51,10 +51,11 @@ def evaluate_images(
     model: Callable[[Tensor, int], Tensor], images: Iterable[Tensor], scale: int, name: str = "model",
     dataset: str = "images", total: int | None = None,
 ) -> Score:  # fmt: skip
-    """Score a model on high-resolution luma images [1, 1, height, width] in [0, 1]; sides are cut to multiples of scale.
+    """Score a model on high-resolution luma images [1, 1, height, width] in [0, 1].
 
-    The protocol: the low-resolution image is the high-resolution luma shrunk by MATLAB's bicubic, neither clipped nor
-    rounded; the output is clipped, not rounded; `scale` pixels are shaved from every border.
+    The protocol: sides are cut to multiples of `scale`; the low-resolution image is the high-resolution luma shrunk by
+    MATLAB's bicubic, neither clipped nor rounded; the output is clipped, not rounded; `scale` pixels are shaved from
+    every border.
     """
     scores = []
     for hr in tqdm(images, desc=f"{name} on {dataset} x{scale}", total=total, unit="image", leave=False):

@@ -89,7 +89,7 @@ def _batch(pixels: np.ndarray) -> Tensor:
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """One image in [0, 1], [1, channels, height, width] or without the batch, as rounded uint8 [height, width(, channels)]."""
+    """One image in [0, 1], [(1,) channels, height, width], as rounded uint8 [height, width(, channels)]."""
     if image.dim() == 4:
         if len(image) != 1:
             raise ImageError(f"one image at a time, not a batch of {len(image)}")

@@ -46,7 +46,7 @@ def imresize(
         ImageError: `x` is not a batch of images, or neither or both of `scale` and `size` are given.
     """
     if x.dim() != 4 or not x.is_floating_point():
-        raise ImageError(f"imresize takes float images [batch, channels, height, width], not {x.dtype} {tuple(x.shape)}")
+        raise ImageError(f"imresize takes float images [batch, channels, h, w], not {x.dtype} {tuple(x.shape)}")
     if (scale is None) == (size is None):
         raise ImageError("imresize takes either scale= or size=, not both")
     if scale is not None and not scale > 0 or size is not None and min(size) < 1:

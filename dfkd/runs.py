@@ -37,13 +37,17 @@ class Task(Protocol):
 
     averaged: nn.Module
 
-    def rounds(self) -> Iterator[dict[str, float]]: ...
+    def rounds(self) -> Iterator[dict[str, float]]:
+        """Go on; yield losses by name, with 'step', whenever a checkpoint may be taken."""
 
-    def notes(self) -> dict[str, dict]: ...
+    def notes(self) -> dict[str, dict]:
+        """What a record should say beside losses."""
 
-    def state_dict(self) -> dict: ...
+    def state_dict(self) -> dict:
+        """All that decides how the task goes on."""
 
-    def load_state_dict(self, state: dict) -> None: ...
+    def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave."""
 
 
 class Run:
@@ -71,7 +75,7 @@ class Run:
             TrainingError: a run is there already.
         """
         if (self.folder / "config.json").exists():
-            raise TrainingError(f"{self.folder} holds a run already; go on with --resume {self.folder}, or choose another")
+            raise TrainingError(f"{self.folder} holds a run already; --resume {self.folder} goes on with it")
         records.write_json(self.folder / "config.json", self.header)
         self.at_start = self.task.notes()
 
@@ -111,14 +115,16 @@ class Run:
         with tqdm(total=steps, initial=done, desc=self.header["kind"], unit="step") as bar:
             for report in self.task.rounds():
                 self.curves.append(report)
-                bar.set_postfix({k.split(".")[-1][:5]: f"{v:.4f}" for k, v in report.items() if isinstance(v, float)})
+                shown = {name.split(".")[-1][:5]: value for name, value in report.items() if isinstance(value, float)}
+                bar.set_postfix(shown)
                 bar.update(report["step"] - bar.n)
                 if time.monotonic() - last_save > self.save_every:
                     self.save()
                     last_save = time.monotonic()
         self.save()
         record = self._record()
-        save_model(self.folder / f"{network}.safetensors", self.task.averaged.module, role=network, summary=record["summary"])
+        file = self.folder / f"{network}.safetensors"
+        save_model(file, self.task.averaged.module, role=network, summary=record["summary"])
         records.write_json(self.folder / "record.json", record)
         return record
 
@@ -149,9 +155,9 @@ class Run:
 def _summary(header: dict[str, Any]) -> str:
     config = header["config"]
     if header["kind"] == "train-teacher":
-        return f"VDSR {config['width']} wide, {config['blocks']} blocks, trained on real images for {config['steps']} steps"
+        return f"VDSR, {config['width']} wide, {config['blocks']} blocks, {config['steps']} steps on real images"
     return (
-        f"{header['width']} wide, {config['blocks']} blocks, from {header['teacher']} by {config['method']}, "
+        f"VDSR, {header['width']} wide, {config['blocks']} blocks, from {header['teacher']} by {config['method']}, "
         f"{config['steps']} steps of batch {config['batch']}"
     )
 

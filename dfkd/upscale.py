@@ -38,8 +38,9 @@ def upscale(model: nn.Module, image: Tensor, scale: int, *, tile: int = TILE, ma
         above, before = max(0, top - margin), max(0, left - margin)
         seen = image[..., above : bottom + margin, before : right + margin]
         sr = _upscale_tile(model, seen, scale)
-        inner = sr[..., (top - above) * scale : (bottom - above) * scale, (left - before) * scale : (right - before) * scale]
-        result[..., top * scale : bottom * scale, left * scale : right * scale] = inner
+        own = sr[..., (top - above) * scale : (bottom - above) * scale, (left - before) * scale :]
+        own = own[..., : (right - left) * scale]
+        result[..., top * scale : bottom * scale, left * scale : right * scale] = own
     return result
 
 

@@ -38,7 +38,7 @@ class TeacherFeatures(nn.Module):
             self.teacher[0](lr, scale)
         if len(maps) < len(self.layers):
             raise TrainingError(f"the teacher ran without using all of its layers {', '.join(self.layers)}")
-        # The small constant keeps the root's gradient finite where a channel is flat (a black image makes all of them so).
+        # The small constant keeps the root's gradient finite where a channel is flat, as all are on a black image.
         return torch.cat([s for x in maps for s in (x.mean((2, 3)), (x.var((2, 3)) + 1e-12).sqrt())], dim=1)
 
     @contextmanager

@@ -12,7 +12,7 @@ class Source(ABC):
 
     @abstractmethod
     def sample(self, batch: int, scale: int) -> Tensor:
-        """Low-resolution training images [batch, channels, patch / scale, patch / scale] in [0, 1], without gradients."""
+        """Training images [batch, channels, patch / scale, patch / scale] in [0, 1], without gradients."""
 
     def improve(self, teacher: nn.Module, student: nn.Module, scale: int, rate: float = 1.0) -> dict[str, float]:
         """The generation stage of Algorithm 1, lines 16 to 24; nothing for a source that does not learn.

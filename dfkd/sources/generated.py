@@ -54,7 +54,7 @@ class GeneratedSource(Source):
         self.optimiser = torch.optim.Adam(learners, lr=lr)
 
     def draw_z(self, batch: int, scale: int) -> Tensor:
-        """z ~ p(z), standard normal, [batch, z_dim]."""
+        """Draw z from p(z), standard normal: [batch, z_dim]."""
         return torch.randn(batch, self.generators[str(scale)].z_dim, generator=self._rng).to(self.device)
 
     @torch.no_grad()
