@@ -14,7 +14,7 @@ import dfkd
 from dfkd import records, runs, zoo
 from dfkd.config import INITS, METHODS, OPTIMS, Config
 from dfkd.data import DATASETS
-from dfkd.errors import DfkdError, TrainingError
+from dfkd.errors import DfkdError, TrainingError, pick
 from dfkd.evaluate import evaluate as score
 from dfkd.images import read_image, write_image
 from dfkd.losses import DENOMINATORS
@@ -74,8 +74,9 @@ def distill(
     minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.")] = None,
     out: Out = Path("runs/distill"),
     resume: Resume | None = None,
-    width: Annotated[int | None, typer.Option(help="Of the student. [default: half the teacher's]")] = None,
-    blocks: Annotated[int | None, typer.Option(help="Of the student. [default: the teacher's]")] = None,
+    student: Annotated[str | None, typer.Option(help=f"Its shape: {', '.join(zoo.SHAPES)}.")] = None,
+    width: Annotated[int | None, typer.Option(help="Or its width. [default: half the teacher's]")] = None,
+    blocks: Annotated[int | None, typer.Option(help="And its hidden blocks. [default: the teacher's]")] = None,
     batch: Annotated[int, typer.Option(help="Images an update.")] = D.batch,
     patch: Annotated[int, typer.Option(help="Side of the teacher's output in pixels.")] = D.patch,
     imitation_steps: Annotated[int, typer.Option(help="Student updates to a generation stage.")] = D.imitation_steps,
@@ -103,10 +104,10 @@ def distill(
     if resume:
         _finish(runs.open_run(resume, device, save_every), "student")
         return
-    shape = {"width": width, "blocks": blocks}
-    if None in shape.values():
-        default = zoo.student_shape(zoo.load_teacher(teacher))
-        shape = {name: value or default[name] for name, value in shape.items()}
+    shape = zoo.SHAPES[pick("student", student, zoo.SHAPES)] if student else {}
+    shape = {**shape, **{name: value for name, value in (("width", width), ("blocks", blocks)) if value}}
+    if len(shape) < 2:
+        shape = zoo.student_shape(zoo.load_teacher(teacher)) | shape
     if steps and minutes:
         raise TrainingError("give --steps or --minutes, not both")
     config = Config(

@@ -75,9 +75,8 @@ class Distillation:
             self._next_part()  # line 6
 
     def notes(self) -> dict[str, dict]:
-        """What a record should say of where the run stands, beside its losses: see `Source.movement` and `balance`."""
-        balance = self.source.balance(self.teacher, self.student)
-        return {"movement": self.source.movement(), "gradient_norms": {f"x{s}": norms for s, norms in balance.items()}}
+        """What a record should say of where the run stands, beside its losses."""
+        return self.source.notes(self.teacher, self.student)
 
     def imitation_step(self) -> float:
         """One update of the student towards the teacher on images of the source (lines 10 to 14); returns L_KD."""

@@ -54,8 +54,8 @@ def imresize(
     height, width = x.shape[-2:]
     out_height, out_width = size if size is not None else (_ceil(height * scale), _ceil(width * scale))
     # As in MATLAB, a scale given keeps its exact value even where the output side had to be rounded up.
-    down = _matrix(height, out_height, scale or out_height / height, a, antialias).to(x)
-    across = _matrix(width, out_width, scale or out_width / width, a, antialias).to(x)
+    down = _matrix(height, out_height, scale or out_height / height, a, antialias, x.dtype, x.device)
+    across = _matrix(width, out_width, scale or out_width / width, a, antialias, x.dtype, x.device)
     return down @ x @ across.T
 
 
@@ -72,8 +72,10 @@ def cubic(t: np.ndarray, a: float = CUBIC_A) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _matrix(length: int, out_length: int, scale: float, a: float, antialias: bool) -> Tensor:
-    """Resampling of one axis as a matrix [out_length, length], float64; rows sum to 1."""
+def _matrix(
+    length: int, out_length: int, scale: float, a: float, antialias: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Resampling of one axis as a matrix [out_length, length]; rows sum to 1."""
     shrink = min(scale, 1.0) if antialias else 1.0  # the kernel is stretched by 1 / shrink
     centres = (np.arange(out_length) + 0.5) / scale - 0.5  # where each output pixel lies among the input pixels
     reach = math.ceil(2 / shrink) + 1
@@ -85,4 +87,4 @@ def _matrix(length: int, out_length: int, scale: float, a: float, antialias: boo
     mirrored = np.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)
     matrix = np.zeros((out_length, length))
     np.add.at(matrix, (np.arange(out_length)[:, None], mirrored), weights)
-    return torch.from_numpy(matrix)
+    return torch.from_numpy(matrix).to(device, dtype)

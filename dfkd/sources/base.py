@@ -32,8 +32,8 @@ class Source(ABC):
         """How far what the source learns has moved from its start, relative norms; {} if it does not learn."""
         return {}
 
-    def balance(self, teacher: nn.Module, student: nn.Module) -> dict[int, dict[str, float]]:
-        """Gradient norms of the source's loss terms at its images, by scale; {} if it does not learn."""
+    def notes(self, teacher: nn.Module, student: nn.Module) -> dict:
+        """What a record should say of the source as it is now, as plain numbers and names."""
         return {}
 
     @abstractmethod

@@ -113,6 +113,14 @@ class GeneratedSource(Source):
             self.contrast.load_state_dict(before[1])
         return norms
 
+    def notes(self, teacher: nn.Module, student: nn.Module) -> dict:
+        """How far the generators have moved, what pulls at them, and which of the teacher's layers h looks at."""
+        return {
+            "movement": self.movement(),
+            "gradient_norms": {f"x{scale}": norms for scale, norms in self.balance(teacher, student).items()},
+            "teacher_layers": list(self.contrast.features.layers) if self.contrast else [],
+        }
+
     def movement(self) -> dict[str, float]:
         """Relative distance of all generators' weights from where they started: |theta - theta_0| / |theta_0|."""
         pairs = list(zip(self.generators.parameters(), self._start, strict=True))
