@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 SITE = ROOT / "_build" / "html"
 
-CODE_FENCE = re.compile(r"^(`{3,}|~{3,})(?!\{)[^\n]*\n.*?^\1\s*$", re.M | re.S)
+CODE_FENCE = re.compile(r"^(`{3,}|~{3,})(?![`~{])[^\n]*\n.*?^\1\s*$", re.M | re.S)
 
 
 def toc_files() -> list[str]:

@@ -9,7 +9,7 @@ import sys
 
 import book_pages
 import pytest
-from book_pages import BOOK, ROOT, SITE, cells, images, notebooks, pages, path_of, prose, tags, toc_files
+from book_pages import BOOK, CODE_FENCE, ROOT, SITE, cells, images, notebooks, pages, path_of, prose, tags, toc_files
 
 import dfkd
 
@@ -76,6 +76,8 @@ def test_the_checks_see_what_they_are_for():
     assert not images_without_alt("```{figure} a.png\n:alt: a cat\n```\n")
     assert cited("{cite:p}`one, two` and {cite}`three`") == {"one", "two", "three"}
     assert exercises("```{exercise} Grey\n:label: ex-grey\n```\n") == {"ex-grey"}
+    directive = "````{solution-start} a\n````\n"
+    assert CODE_FENCE.sub("", directive + "````md\n$$x$$\n````") == directive
     assert solutions("````{solution-start} ex-grey\n:class: dropdown\n````\n") == {"ex-grey"}
 
 
@@ -176,7 +178,7 @@ built = pytest.mark.skipif(not (SITE / "objects.inv").exists(), reason="the book
 
 
 def public_objects() -> set[str]:
-    """Functions and classes that the package's public modules define: those in `__all__`, else all without underscore."""
+    """Functions and classes that public modules define: those in `__all__`, else all without an underscore."""
     found = set()
     for info in pkgutil.walk_packages(dfkd.__path__, prefix="dfkd."):
         if any(part.startswith("_") for part in info.name.split(".")):
