@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 SITE = ROOT / "_build" / "html"
 
-CODE_FENCE = re.compile(r"^(`{3,}|~{3,})(?![`~{])[^\n]*\n.*?^\1\s*$", re.M | re.S)
+FENCE = re.compile(r"\s*(`{3,}|~{3,}|:{3,})(.*)")
 
 
 def toc_files() -> list[str]:
@@ -43,7 +43,23 @@ def cells(path: Path, kind: str) -> list:
 def prose(path: Path) -> str:
     """All Markdown of a page, without its code blocks."""
     text = path.read_text() if path.suffix == ".md" else "\n\n".join(c.source for c in cells(path, "markdown"))
-    return CODE_FENCE.sub("", text)
+    return without_code(text)
+
+
+def without_code(text: str) -> str:
+    """Markdown without its code blocks; directives, which are fenced alike, stay."""
+    kept, opened = [], []  # opened: (fence, whether it holds code), outermost first
+    for line in text.splitlines(keepends=True):
+        fence, rest = FENCE.match(line).groups() if FENCE.match(line) else ("", "")
+        in_code = bool(opened) and opened[-1][1]
+        if fence and opened and fence.startswith(opened[-1][0]) and not rest.strip():
+            opened.pop()
+        elif fence and not in_code:
+            in_code = not rest.strip().startswith("{")
+            opened.append((fence, in_code))
+        if not in_code:
+            kept.append(line)
+    return "".join(kept)
 
 
 def tags(cell) -> list[str]:

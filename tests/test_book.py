@@ -9,7 +9,20 @@ import sys
 
 import book_pages
 import pytest
-from book_pages import BOOK, CODE_FENCE, ROOT, SITE, cells, images, notebooks, pages, path_of, prose, tags, toc_files
+from book_pages import (
+    BOOK,
+    ROOT,
+    SITE,
+    cells,
+    images,
+    notebooks,
+    pages,
+    path_of,
+    prose,
+    tags,
+    toc_files,
+    without_code,
+)
 
 import dfkd
 
@@ -76,8 +89,10 @@ def test_the_checks_see_what_they_are_for():
     assert not images_without_alt("```{figure} a.png\n:alt: a cat\n```\n")
     assert cited("{cite:p}`one, two` and {cite}`three`") == {"one", "two", "three"}
     assert exercises("```{exercise} Grey\n:label: ex-grey\n```\n") == {"ex-grey"}
-    directive = "````{solution-start} a\n````\n"
-    assert CODE_FENCE.sub("", directive + "````md\n$$x$$\n````") == directive
+    exercise, code = "```{exercise}\n:label: a\n```\n\n", "```md\n$$x$$\n```\n"
+    nested = ("````{note}\n", "```python\nx\n```\n", "````\n")
+    assert without_code(exercise + code + exercise) == 2 * exercise
+    assert without_code("".join(nested)) == nested[0] + nested[2]
     assert solutions("````{solution-start} ex-grey\n:class: dropdown\n````\n") == {"ex-grey"}
 
 
