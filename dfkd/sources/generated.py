@@ -122,7 +122,7 @@ class GeneratedSource(Source):
         }
 
     def movement(self) -> dict[str, float]:
-        """Relative distance of all generators' weights from where they started: |theta - theta_0| / |theta_0|."""
+        """Relative distance of all generators' weights from where they started: ``|theta - theta_0| / |theta_0|``."""
         pairs = list(zip(self.generators.parameters(), self._start, strict=True))
         moved = sum((now.detach() - start).square().sum() for now, start in pairs)
         return {"generator": (moved / sum(start.square().sum() for _, start in pairs)).sqrt().item()}
