@@ -81,6 +81,8 @@ class Run:
 
     def resume(self) -> None:
         """Take over the last checkpoint; a run killed before its first one starts from the beginning."""
+        for unfinished in self.folder.glob(".checkpoint.pt.*"):  # what a kill in the middle of writing leaves behind
+            unfinished.unlink()
         if not (self.folder / "checkpoint.pt").exists():
             self.at_start = self.task.notes()
             return
