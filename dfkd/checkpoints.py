@@ -10,66 +10,78 @@ import json
 import os
 import pickle
 import tempfile
-import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.serialization import SourceChangeWarning
 
 from dfkd.errors import CheckpointError
 
 
-class _Inert:
-    """Stands in for every class of module in a pickle: it takes the attributes and has no behaviour."""
-
-    dump_patches = False  # torch asks every class of an old file whether its source should be compared; no
-
-
-def _inert_function() -> None:
-    return None
-
-
-# All that the public VDSR checkpoint names; its own two classes and torch's layers become inert.
-_ADMITTED = {
-    "collections.OrderedDict": OrderedDict,
-    "torch._utils._rebuild_tensor": torch._utils._rebuild_tensor,
-    "torch.nn.parameter.Parameter": torch.nn.Parameter,
-    "torch.FloatStorage": torch.FloatStorage,
-    "torch.nn.backends.thnn._get_thnn_function_backend": _inert_function,
-    "torch.nn.modules.activation.ReLU": _Inert,
-    "torch.nn.modules.container.Sequential": _Inert,
-    "torch.nn.modules.conv.Conv2d": _Inert,
-    "vdsr.Conv_ReLU_Block": _Inert,
-    "vdsr.Net": _Inert,
-}
+class _Refused(CheckpointError):
+    """A pickle asked for something that no file of weights needs."""
 
 
 class _Unpickler(pickle.Unpickler):
+    """Admits what the public VDSR checkpoint names and nothing else; not even torch's own functions.
+
+    Everything admitted is a stand-in made afresh for each load: a pickle may set attributes on whatever it can name,
+    and on these that has no effect. Tensors come out as recipes `(storage key, offset, size, stride)`, for the numbers
+    stand at the end of the file.
+    """
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file, encoding="utf-8")  # the encoding of Python 2's strings
+
+        class Parameter:
+            def __init__(self, tensor, *_):
+                self.tensor = tensor
+
+            def __setstate__(self, state):
+                """Gradients and hooks are of no interest."""
+
+        modules = ("torch.nn.modules.activation.ReLU", "torch.nn.modules.container.Sequential",
+                   "torch.nn.modules.conv.Conv2d", "vdsr.Conv_ReLU_Block", "vdsr.Net")  # fmt: skip
+        self._admitted = {name: type("Module", (), {}) for name in modules} | {
+            "collections.OrderedDict": OrderedDict,
+            "torch._utils._rebuild_tensor": lambda key, offset, size, stride: (key, offset, size, stride),
+            "torch.nn.parameter.Parameter": Parameter,
+            "torch.FloatStorage": "float32",
+            "torch.nn.backends.thnn._get_thnn_function_backend": lambda: None,
+        }
+
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ADMITTED[f"{module}.{name}"]
+            return self._admitted[f"{module}.{name}"]
         except KeyError:
-            raise CheckpointError(f"it asks for {module}.{name}, which no file of weights needs") from None
+            raise _Refused(f"it asks for {module}.{name}") from None
+
+    def persistent_load(self, reference: tuple) -> str | type:
+        kind, what, *rest = reference
+        if kind == "module":  # a class and its source code, kept by old versions of torch for comparison
+            return what
+        if kind != "storage" or what != "float32" or rest[3] is not None:
+            raise ValueError(f"a {kind} of an unknown kind")
+        return rest[0]
 
 
-def _load(file, **options) -> Any:
-    return _Unpickler(file, **options).load()
-
-
-_PICKLE = SimpleNamespace(__name__="dfkd.checkpoints", Unpickler=_Unpickler, load=_load)
+_MAGIC = 0x1950A86A20F9469CFC6C  # how every file of torch.save began until 2020
 
 
 def read_pickled_module(path: str | os.PathLike) -> dict[str, Tensor]:
     """The weights in a checkpoint that is a whole pickled module, as the public VDSR teacher is.
 
+    The old file format is read here, not by torch: its loader, given such a file, may write files the pickle names, and
+    given a TorchScript archive runs the code in it.
+
     Args:
-        path: a file ``torch.save(module)`` wrote long ago.
+        path: a file ``torch.save({"model": module})`` wrote long ago.
 
     Returns:
         Tensors by the name they had in the module, for example ``residual_layer.0.conv.weight``.
@@ -78,17 +90,28 @@ def read_pickled_module(path: str | os.PathLike) -> dict[str, Tensor]:
         CheckpointError: the file names anything but the classes that the VDSR checkpoint needs (nothing of it has run
             then), is damaged, or holds no module.
     """
-    with _reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore", SourceChangeWarning)  # stand-ins have other source code, as they should
-        # Its own pickle module replaces torch's unpickler, which does not read strings written by Python 2.
-        root = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PICKLE)["model"]
-        return dict(_tensors(root))
+    with _reading(path), open(path, "rb") as file:
+        if _Unpickler(file).load() != _MAGIC:
+            raise ValueError("not in torch's format of before 2020")
+        _version, _system, root, keys = (_Unpickler(file).load() for _ in range(4))
+        storages = {key: _read_storage(file) for key in keys}
+        return {
+            name: torch.as_strided(storages[key], size, stride, offset).clone()
+            for name, (key, offset, size, stride) in _tensors(root["model"])
+        }
 
 
-def _tensors(module: _Inert, prefix: str = ""):
+def _read_storage(file: BinaryIO) -> Tensor:
+    count = int.from_bytes(file.read(8), "little")
+    if 4 * count > os.fstat(file.fileno()).st_size - file.tell():
+        raise ValueError(f"it ends before {count} numbers that it promises")
+    return torch.from_numpy(np.frombuffer(file.read(4 * count), dtype="<f4").copy())
+
+
+def _tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, tuple]]:
     for name, parameter in vars(module)["_parameters"].items():
         if parameter is not None:
-            yield prefix + name, parameter.detach()
+            yield prefix + name, parameter.tensor
     for name, child in vars(module)["_modules"].items():
         yield from _tensors(child, f"{prefix}{name}.")
 
@@ -118,9 +141,18 @@ def read_weights(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
     Raises:
         CheckpointError: no such file, or not a sound safetensors file.
     """
-    with _reading(path), safe_open(path, framework="pt") as file:
+    with _reading(path), _open_safetensors(path) as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         return weights, json.loads((file.metadata() or {}).get("dfkd", "{}"))
+
+
+def _open_safetensors(path: str | os.PathLike):
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError:
+        if Path(path).read_bytes()[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise _Refused("it is a pickle, not a safetensors file") from None
+        raise
 
 
 def write_weights(path: str | os.PathLike, weights: dict[str, Tensor], description: dict[str, Any]) -> None:
@@ -142,17 +174,18 @@ class _reading:
             raise CheckpointError(f"no file {self.path}")
 
     def __exit__(self, kind, error, trace):
-        if isinstance(error, CheckpointError | pickle.UnpicklingError) and self._refused(error):
+        if not isinstance(error, Exception):
+            return
+        why = " ".join(str(error).split()) or type(error).__name__  # torch's messages run over many lines
+        if isinstance(error, _Refused) or isinstance(error, pickle.UnpicklingError) and "weights_only" in why:
+            why = why if isinstance(error, _Refused) else "it asks for more than tensors, numbers and strings"
             raise CheckpointError(
-                f"refused to load {self.path}: it holds code, not only weights, and none of it was run "
-                f"({str(error).splitlines()[0]}). Ask its author for a safetensors file"
+                f"refused to load {self.path}: it may hold code, not only weights, and none of it was run ({why}). "
+                "Ask its author for a safetensors file"
             ) from error
-        if isinstance(error, Exception):
-            raise CheckpointError(f"{self.path} is damaged or not a file of weights ({error}); fetch it again") from error
-
-    @staticmethod
-    def _refused(error: Exception) -> bool:
-        return any(word in str(error) for word in ("asks for", "Unsupported global", "Unsupported class", "weights_only"))
+        raise CheckpointError(
+            f"{self.path} is damaged or not a file of weights ({why[:200]}); fetch it again"
+        ) from error
 
 
 class replacing:

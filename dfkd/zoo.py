@@ -18,7 +18,12 @@ from dfkd.errors import CheckpointError, UnknownName, pick
 from dfkd.models.vdsr import VDSR
 from dfkd.resize import imresize
 
-SCALES = (2, 3, 4)  # what all networks here were trained for
+SHAPES = {
+    "vdsr": {"width": 64, "blocks": 18},  # the paper's teacher, 664,704 parameters
+    "vdsr-half": {"width": 32, "blocks": 18},  # and its student, 166,464
+    "vdsr-small": {"width": 32, "blocks": 8},  # the book's teacher, 74,304
+    "vdsr-small-half": {"width": 16, "blocks": 8},  # and its student, 18,720
+}
 
 
 class Bicubic(nn.Module):
@@ -119,13 +124,18 @@ def _packaged(file) -> Entry:
 
 def _build(path: Path) -> nn.Module:
     weights, description = read_weights(path)
-    if description.get("architecture") != "vdsr":
+    if not isinstance(description, dict) or description.get("architecture") != "vdsr":
         raise CheckpointError(f"{path} does not say how to build its network; write it with dfkd.save_model")
-    model = VDSR(description["width"], description["blocks"])
+    # Compared before a network is made: a file that says it is a million channels wide must not cost their memory.
+    width, blocks = len(weights.get("head.weight", ())), len(weights) - 2
+    if (description.get("width"), description.get("blocks")) != (width, blocks) or blocks < 0:
+        raise CheckpointError(f"{path} does not hold the network it describes: {width} channels, {blocks} blocks")
+    model = VDSR(width, blocks)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{path} does not hold the network it describes: {error}") from error
+        why = " ".join(str(error).split())
+        raise CheckpointError(f"{path} does not hold the network it describes: {why}") from error
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise CheckpointError(f"{path} holds weights that are not finite; the run that made it went wrong")
     return model
