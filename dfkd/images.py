@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,8 @@ def read_image(path: str | os.PathLike, *, alpha: bool = False, max_pixels: int 
         max_pixels: refuse anything larger before it is decoded.
 
     Returns:
-        float32 [1, channels, height, width] in [0, 1]; 1 channel for grey, 3 for colour, one more with `alpha`.
+        float32 [1, channels, height, width] in [0, 1]: 1 channel for grey, 3 for colour and for whatever is
+        transparent, 4 for the latter with `alpha`.
 
     Raises:
         ImageError: no such file, empty, truncated, not a picture, or too large.
@@ -48,54 +51,74 @@ def read_image(path: str | os.PathLike, *, alpha: bool = False, max_pixels: int 
     if not content:
         raise ImageError(f"{path} is empty; was its download cut off?")
     try:
-        picture = Image.open(io.BytesIO(content))
-        if picture.width * picture.height > max_pixels:
-            raise ImageError(
-                f"{path} is {picture.width}x{picture.height}, above the limit of {max_pixels:,} pixels; "
-                "crop it, or raise max_pixels"
-            )
-        picture.load()
-        picture = ImageOps.exif_transpose(picture)
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} is far above the limit of {max_pixels:,} pixels: {error}") from error
+        with _limited_to(max_pixels):
+            picture = Image.open(io.BytesIO(content))
+            picture.load()
+            return _to_tensor(ImageOps.exif_transpose(picture), alpha)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{path} is above the limit of {max_pixels:,} pixels; crop it, or raise max_pixels ({error})"
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path} is not a picture Pillow knows; convert it to PNG or JPEG") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{path} is damaged or truncated ({error}); fetch it again") from error
-    return _to_tensor(picture, alpha)
+    except Exception as error:  # Pillow's readers let through whatever their parsing of a broken file runs into
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{path} is damaged, truncated or rare ({why}); fetch it again or convert it") from error
+
+
+@contextmanager
+def _limited_to(max_pixels: int):
+    """Pillow's own limit set to ours: it looks at the header of every format, before any pixel is decoded."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _to_tensor(picture: Image.Image, alpha: bool) -> Tensor:
-    transparent = picture.has_transparency_data
     if picture.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):  # 16-bit grey, which Pillow may widen to 32
-        pixels = np.asarray(picture, dtype=np.float64)[..., None] / 65535
-        return _batch(pixels)
+        return _batch(picture, 65535)
     if picture.mode == "F":
-        return _batch(np.asarray(picture, dtype=np.float64)[..., None] / 255)
-    if transparent:
-        pixels = np.asarray(picture.convert("RGBA"), dtype=np.float64) / 255
-        if alpha:
-            return _batch(pixels)
-        opacity = pixels[..., 3:]
-        return _batch(pixels[..., :3] * opacity + 1 - opacity)
-    grey = picture.mode in ("1", "L", "LA")
-    return _batch(np.atleast_3d(np.asarray(picture.convert("L" if grey else "RGB"), dtype=np.float64)) / 255)
+        return _batch(picture, 255)
+    if picture.has_transparency_data:
+        rgba = _batch(picture.convert("RGBA"), 255)
+        rgb, opacity = rgba[:, :3], rgba[:, 3:]
+        return rgba if alpha else rgb * opacity + 1 - opacity
+    return _batch(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"), 255)
 
 
-def _batch(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels.clip(0, 1)).permute(2, 0, 1).unsqueeze(0).float().contiguous()
+def _batch(picture: Image.Image, white: int) -> Tensor:
+    pixels = np.asarray(picture, dtype=np.float32) / np.float32(white)
+    if not np.isfinite(pixels).all():
+        raise ValueError("some pixels are not finite")
+    return torch.from_numpy(np.atleast_3d(pixels).clip(0, 1)).permute(2, 0, 1).unsqueeze(0).contiguous()
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """One image in [0, 1], [(1,) channels, height, width], as rounded uint8 [height, width(, channels)]."""
-    if image.dim() == 4:
-        if len(image) != 1:
-            raise ImageError(f"one image at a time, not a batch of {len(image)}")
+    if image.dim() == 4 and len(image) == 1:
         image = image[0]
-    pixels = image.detach().cpu().double().clamp(0, 1).mul(255).round().byte()
+    if image.dim() != 3 or len(image) not in (1, 3, 4) or not image.is_floating_point() or not image.numel():
+        raise ImageError(f"a picture is one float tensor [1, 1 or 3 or 4, height, width], not {tuple(image.shape)}")
+    if not torch.isfinite(image).all():
+        raise ImageError("some pixels are not finite; the network that made them is damaged")
+    pixels = image.detach().cpu().float().clamp(0, 1).mul_(255).round_().byte()
     return pixels.permute(1, 2, 0).squeeze(-1).numpy()
+
+
+def picture_format(path: str | os.PathLike) -> str:
+    """The format that a file's suffix asks for, in Pillow's spelling.
+
+    Raises:
+        ImageError: a suffix that names none Pillow can write.
+    """
+    name = Image.registered_extensions().get(Path(path).suffix.lower())
+    if name not in Image.SAVE:
+        raise ImageError(f"cannot tell a format from {Path(path).name!r}; end its name in .png, .jpg, .webp or .tif")
+    return name
 
 
 def write_image(path: str | os.PathLike, image: Tensor) -> None:
@@ -109,11 +132,8 @@ def write_image(path: str | os.PathLike, image: Tensor) -> None:
         ImageError: an unknown suffix, a shape no picture has, or a folder or disk that cannot take the file.
     """
     path = Path(path)
-    pixels = to_uint8(image)
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ImageError(f"cannot tell the format of {path.name}; end its name in .png, .jpg, .webp or .tif")
-    format_name = Image.registered_extensions()[path.suffix.lower()]
-    picture = Image.fromarray(pixels)
+    format_name = picture_format(path)
+    picture = Image.fromarray(to_uint8(image))
     if format_name == "JPEG" and picture.mode == "RGBA":
         raise ImageError(f"{path.name}: JPEG has no transparency; write a .png or .webp")
     options = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
@@ -159,4 +179,5 @@ def luma(image: Tensor) -> Tensor:
     Returns:
         [batch, 1, height, width], Y in [16, 235] / 255.
     """
-    return rgb_to_ycbcr(image if image.shape[1] == 3 else image.expand(-1, 3, -1, -1))[:, :1]
+    grey = image.dim() == 4 and image.shape[1] == 1
+    return rgb_to_ycbcr(image.expand(-1, 3, -1, -1) if grey else image)[:, :1]

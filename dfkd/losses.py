@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from dfkd.errors import pick
+from dfkd.errors import TrainingError, pick
 from dfkd.resize import imresize
 
 DENOMINATORS = ("negatives", "all")
@@ -102,9 +102,13 @@ def contrastive_loss(
 
     Returns:
         A scalar.
+
+    Raises:
+        TrainingError: a single row, which has no negatives.
     """
     pick("denominator", denominator, DENOMINATORS)
-    rows = len(anchors)
+    if (rows := len(anchors)) < 2:
+        raise TrainingError(f"Eq. 12 tells images apart: it needs at least two rows, not {rows}")
     logits = similarity(anchors, keys) / temperature  # [rows, rows], positives on the diagonal
     if denominator == "all":
         losses = cross_entropy(logits, torch.arange(rows, device=logits.device), reduction="none")
@@ -145,11 +149,14 @@ def generator_loss(
 
 
 def gradient_norms(terms: dict[str, Tensor], wrt: Tensor) -> dict[str, float]:
-    """Norm of each loss term's gradient at `wrt`, usually G(z): the scales that W_R and W_C have to balance."""
+    """Norm of each loss term's gradient at `wrt`, usually G(z): the scales that W_R and W_C have to balance.
+
+    It is 0 for a term that does not depend on `wrt`.
+    """
     norms = {}
     for name, term in terms.items():
-        (gradient,) = torch.autograd.grad(term, wrt, retain_graph=True)
-        norms[name] = gradient.norm().item()
+        gradient = None
+        if term.requires_grad:
+            (gradient,) = torch.autograd.grad(term, wrt, retain_graph=True, allow_unused=True)
+        norms[name] = 0.0 if gradient is None else gradient.norm().item()
     return norms
-
-

@@ -45,6 +45,8 @@ def _pair(sr: Tensor, hr: Tensor, shave: int) -> tuple[Tensor, Tensor]:
     """Both as float64 on the CPU, clipped and shaved."""
     if sr.shape != hr.shape or sr.dim() != 4 or len(sr) != 1:
         raise ImageError(f"compare two images [1, channels, h, w] of one size, not {(*sr.shape,)} and {(*hr.shape,)}")
+    if shave < 0:
+        raise ImageError(f"cannot shave {shave} pixels")
     if 2 * shave >= min(sr.shape[-2:]):
         raise ImageError(f"nothing is left of {tuple(sr.shape)} after shaving {shave} pixels from every side")
     height, width = sr.shape[-2:]

@@ -45,14 +45,16 @@ def imresize(
     Raises:
         ImageError: `x` is not a batch of images, or neither or both of `scale` and `size` are given.
     """
-    if x.dim() != 4 or not x.is_floating_point():
+    if x.dim() != 4 or not x.is_floating_point() or min(x.shape[-2:]) < 1:
         raise ImageError(f"imresize takes float images [batch, channels, h, w], not {x.dtype} {tuple(x.shape)}")
     if (scale is None) == (size is None):
         raise ImageError("imresize takes either scale= or size=, not both")
-    if scale is not None and not scale > 0 or size is not None and min(size) < 1:
+    if scale is not None and not 0 < scale < math.inf or size is not None and min(size) < 1:
         raise ImageError(f"imresize needs a positive scale or size, not scale={scale}, size={size}")
     height, width = x.shape[-2:]
     out_height, out_width = size if size is not None else (_ceil(height * scale), _ceil(width * scale))
+    if min(out_height, out_width) < 1:
+        raise ImageError(f"nothing is left of {height}x{width} pixels at scale {scale}")
     # As in MATLAB, a scale given keeps its exact value even where the output side had to be rounded up.
     down = _matrix(height, out_height, scale or out_height / height, a, antialias, x.dtype, x.device)
     across = _matrix(width, out_width, scale or out_width / width, a, antialias, x.dtype, x.device)
@@ -87,4 +89,5 @@ def _matrix(
     mirrored = np.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)
     matrix = np.zeros((out_length, length))
     np.add.at(matrix, (np.arange(out_length)[:, None], mirrored), weights)
-    return torch.from_numpy(matrix).to(device, dtype)
+    with torch.inference_mode(False):  # the cache outlives the mode in which it was filled
+        return torch.from_numpy(matrix).to(device, dtype)
