@@ -17,7 +17,7 @@ from dfkd.images import to_uint8
 
 __all__ = ["Frame", "WidgetError"]  # what a user meets; the rest serves `dfkd.widgets`
 
-MAX_BYTES = 300_000  # of pictures in one widget, so that a notebook with one stays below 400 kB
+MAX_BYTES = 300_000  # of pictures in one widget, so that a notebook with one stays below 400 kB; with two, say less
 QUALITIES = (None, 90, 75)  # WebP: lossless if that fits, else ever more compressed
 
 
@@ -90,17 +90,17 @@ def to_address(pixels: np.ndarray, quality: int | None = None) -> str:
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def encode(pictures: list[np.ndarray]) -> list[str]:
+def encode(pictures: list[np.ndarray], max_bytes: int = MAX_BYTES) -> list[str]:
     """All pictures as addresses, at the best quality at which they fit into a page together."""
     for quality in QUALITIES:
         addresses = [to_address(pixels, quality) for pixels in pictures]
         size = sum(map(len, addresses))
-        if size <= MAX_BYTES:
+        if size <= max_bytes:
             return addresses
     height, width = pictures[0].shape[:2]
     raise WidgetError(
         f"{len(pictures)} pictures of {width}x{height} pixels take {size // 1000} kB, above the "
-        f"{MAX_BYTES // 1000} kB a page should carry; give fewer values, a smaller crop, or a smaller figsize"
+        f"{max_bytes // 1000} kB a page should carry; give fewer values, a smaller crop, or a smaller figsize"
     )
 
 

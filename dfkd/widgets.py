@@ -18,7 +18,16 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from dfkd.frames import Frame, WidgetError, as_frame, encode, from_address, largest_difference, to_address
+from dfkd.frames import (
+    MAX_BYTES,
+    Frame,
+    WidgetError,
+    as_frame,
+    encode,
+    from_address,
+    largest_difference,
+    to_address,
+)
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -45,6 +54,7 @@ def slider(
     start: Any = None,
     labels: Mapping[str, str] | None = None,
     progress: bool | None = None,
+    max_bytes: int = MAX_BYTES,
     **grid: Iterable,
 ) -> Slider:
     """Compute `function` over a small grid and show it with one slider a parameter.
@@ -71,6 +81,8 @@ def slider(
         labels: what to call a parameter on the page, where its Python name is not good enough.
         progress: draw a bar while computing; by default only in a terminal, since notebooks store what is
             printed.
+        max_bytes: what the pictures may take in the page; they are compressed until they fit. Where a chapter
+            has several sliders, give each its share.
         grid: one or two parameters, each with its values: numbers, texts or booleans.
 
     Returns:
@@ -90,7 +102,7 @@ def slider(
         for point in _progress(points, title or "pictures", progress)
     }
     _require_one_size(frames)
-    sources = dict(zip(frames, encode([frame.pixels for frame in frames.values()]), strict=True))
+    sources = dict(zip(frames, encode([frame.pixels for frame in frames.values()], max_bytes), strict=True))
     return Slider(function, grid, frames, start, alt.strip(), title, labels, sources)
 
 
@@ -399,6 +411,7 @@ def before_after(
     labels: tuple[str, str] = ("before", "after"),
     title: str = "",
     start: int = 50,
+    max_bytes: int = MAX_BYTES,
 ) -> Divider:
     """Lay two pictures over each other with a border that the reader moves.
 
@@ -409,6 +422,7 @@ def before_after(
         labels: what each is called, for example ``("bicubic, 31.2 dB", "VDSR, 34.9 dB")``.
         title: a line above the pictures.
         start: where the border first is, in percent from the left.
+        max_bytes: what the two may take in the page; they are compressed until they fit.
 
     Raises:
         WidgetError: no alt text, not two labels, sizes that differ, a start outside 0 to 100, or pictures too
@@ -428,7 +442,7 @@ def before_after(
         alt.strip(),
         title,
         int(start),
-        tuple(encode([frame.pixels for frame in pictures.values()])),
+        tuple(encode([frame.pixels for frame in pictures.values()], max_bytes)),
     )
 
 

@@ -277,6 +277,19 @@ def test_live_controls_follow_the_grid_and_training_waits_for_a_click(greys):
     assert calls == [(1.0, "b")]
 
 
+def test_pictures_are_compressed_until_they_fit_their_share_of_the_page():
+    noise = dict(zip(LEVELS, np.random.default_rng(0).random((len(LEVELS), 64, 64)), strict=True))
+
+    def size(**limit):
+        return sum(map(len, slider(lambda level: noise[level], level=LEVELS, alt="Noise", **limit).sources.values()))
+
+    assert size(max_bytes=20_000) <= 20_000 < size()
+    with pytest.raises(WidgetError, match="above the 2 kB"):
+        size(max_bytes=2_000)
+    with pytest.raises(WidgetError, match="above the 2 kB"):
+        before_after(noise[0], noise[1], alt="Noise", max_bytes=2_000)
+
+
 def test_a_divider_names_both_pictures_and_refuses_a_mismatch():
     black, white = grey(0)[0], grey(1)[0]
     divider = before_after(black, white, alt="A square", labels=("bicubic", "VDSR"), start=30)
