@@ -8,16 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 import dfkd
 from dfkd import records, runs, zoo
-from dfkd.config import INITS, METHODS, OPTIMS, Config
-from dfkd.data import DATASETS
+from dfkd.config import DENOMINATORS, INITS, METHODS, OPTIMS, Config
+from dfkd.data import DATASETS, benchmark_files
 from dfkd.errors import DfkdError, TrainingError, pick
 from dfkd.evaluate import evaluate as score
-from dfkd.images import read_image, write_image
-from dfkd.losses import DENOMINATORS
+from dfkd.images import picture_format, read_image, write_image
 from dfkd.train import TrainConfig
 from dfkd.upscale import TILE
 from dfkd.upscale import upscale as upscale_image
@@ -35,7 +35,17 @@ Seed = Annotated[int, typer.Option(help="Of all random streams.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
 Resume = Annotated[Path, typer.Option(help="Go on with the run in this folder; all other options come from it.")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between two checkpoints: what a kill can cost.")]
-Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
+
+
+def _device(name: str) -> str:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        raise TrainingError(f"no device {name!r} here ({str(error).splitlines()[0]}); use --device cpu") from error
+    return name
+
+
+Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.", callback=_device)]
 
 
 def main() -> None:
@@ -70,13 +80,13 @@ def distill(
     teacher: Annotated[str, typer.Option(help="Name, safetensors file or run folder; see 'dfkd models'.")] = "vdsr",
     method: Annotated[str, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.")] = D.method,
     scale: Scales = list(D.scales),  # noqa: B006 (typer copies it)
-    steps: Annotated[int | None, typer.Option(help=f"Updates of the student. [default: {D.steps}]")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.")] = None,
+    steps: Annotated[int | None, typer.Option(help=f"Updates of the student. [default: {D.steps}]", min=1)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.", min=0.01)] = None,
     out: Out = Path("runs/distill"),
     resume: Resume | None = None,
     student: Annotated[str | None, typer.Option(help=f"Its shape: {', '.join(zoo.SHAPES)}.")] = None,
-    width: Annotated[int | None, typer.Option(help="Or its width. [default: half the teacher's]")] = None,
-    blocks: Annotated[int | None, typer.Option(help="And its hidden blocks. [default: the teacher's]")] = None,
+    width: Annotated[int | None, typer.Option(help="Or its width. [default: half the teacher's]", min=1)] = None,
+    blocks: Annotated[int | None, typer.Option(help="And its hidden blocks. [default: the teacher's]", min=1)] = None,
     batch: Annotated[int, typer.Option(help="Images an update.")] = D.batch,
     patch: Annotated[int, typer.Option(help="Side of the teacher's output in pixels.")] = D.patch,
     imitation_steps: Annotated[int, typer.Option(help="Student updates to a generation stage.")] = D.imitation_steps,
@@ -102,7 +112,7 @@ def distill(
 ) -> None:
     """Distil a light student from a heavy teacher, without any training image."""
     if resume:
-        _finish(runs.open_run(resume, device, save_every), "student")
+        _finish(runs.open_run(resume, device, save_every))
         return
     shape = zoo.SHAPES[pick("student", student, zoo.SHAPES)] if student else {}
     shape = {**shape, **{name: value for name, value in (("width", width), ("blocks", blocks)) if value}}
@@ -125,7 +135,7 @@ def distill(
         header["config"]["steps"] = _steps_in(minutes, header, device)
     run = runs.Run(out, runs.distillation(header, device), header, save_every)
     run.start()
-    _finish(run, "student")
+    _finish(run)
 
 
 def _steps_in(minutes: float, header: dict, device: str) -> int:
@@ -152,7 +162,7 @@ def train_teacher(
 ) -> None:
     """Train a teacher on real images."""
     if resume:
-        _finish(runs.open_run(resume, save_every=save_every), "teacher")
+        _finish(runs.open_run(resume, save_every=save_every))
         return
     config = TrainConfig(width, blocks, tuple(scale), steps, batch, patch, lr, seed=seed)
     header = {
@@ -161,10 +171,11 @@ def train_teacher(
     }  # fmt: skip
     run = runs.Run(out, runs.teacher_training(header), header, save_every)
     run.start()
-    _finish(run, "teacher")
+    _finish(run)
 
 
-def _finish(run: runs.Run, network: str) -> None:
+def _finish(run: runs.Run) -> None:
+    network = "teacher" if run.header["kind"] == "train-teacher" else "student"
     record = run.carry_out(run.header["config"]["steps"], network)
     typer.echo(f"{run.folder / network}.safetensors: {record['summary']}")
     for name, moved in record["at_end"].get("movement", {}).items():
@@ -176,16 +187,24 @@ def _finish(run: runs.Run, network: str) -> None:
 def evaluate(
     model: Annotated[str, typer.Argument(help="Name, safetensors file, run folder, or 'bicubic'.")],
     dataset: Annotated[list[str], typer.Option(help=f"{', '.join(DATASETS)}; repeat.")] = ["Set5"],  # noqa: B006
-    scale: Scales = [2, 3, 4],  # noqa: B006
+    scale: Annotated[list[int] | None, typer.Option(help="Repeat for several. [default: all the set has]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list on standard output.")] = False,
     device: Device = "cpu",
 ) -> None:
     """PSNR and SSIM of a model on benchmarks. A run folder's scores are also noted in its record."""
     network = zoo.load_model(model).to(device)
-    scores = [asdict(score(network, name, s, model)) for name in dataset for s in scale]
+    wanted = [(name, s) for name in dataset for s in scale or DATASETS[pick("data set", name, DATASETS)]]
+    for name, s in wanted:
+        benchmark_files(name, s)  # a misspelt one should not cost the time of those before it
+    scores = [asdict(score(network, name, s, model)) for name, s in wanted]
+    _show(scores, as_json)
     if Path(model, "record.json").is_file():
         record = records.read_json(Path(model, "record.json"))
-        records.write_json(Path(model, "record.json"), record | {"scores": scores})
+        kept = [s for s in record.get("scores", []) if (s["dataset"], s["scale"]) not in wanted]
+        records.write_json(Path(model, "record.json"), record | {"scores": kept + scores})
+
+
+def _show(scores: list[dict], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(scores, indent=1))
         return
@@ -204,6 +223,7 @@ def upscale(
     device: Device = "cpu",
 ) -> None:
     """Upscale a photo of any size."""
+    picture_format(out)  # before the work, not after
     image = read_image(picture, alpha=True)
     write_image(out, upscale_image(zoo.load_model(model).to(device), image, scale, tile=tile))
     height, width = image.shape[-2:]

@@ -15,6 +15,7 @@ METHODS = {
 }
 OPTIMS = ("adam", "paper")
 INITS = ("random", "identity")
+DENOMINATORS = ("negatives", "all")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Config:
         pick("method", self.method, METHODS)
         pick("optimiser", self.optim, OPTIMS)
         pick("init", self.init, INITS)
+        pick("denominator", self.denominator, DENOMINATORS)
         if not self.scales or any(s < 2 or self.patch % (4 * s) for s in self.scales):
             raise TrainingError(f"scales {self.scales} and patch {self.patch}: patch must be a multiple of 4 * scale")
         counts = ("steps", "batch", "imitation_steps", "parts", "blocks", "bank", "negatives")
@@ -89,6 +91,10 @@ class Config:
                 raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.generation_steps < 0 or not 0 <= self.replay < 1:
             raise TrainingError("generation_steps must not be negative, and replay must lie in [0, 1)")
+        if self.method == "cmi" and self.batch < 2:
+            raise TrainingError("method 'cmi' tells the images of a batch apart: batch must be at least 2")
+        if not (self.student_lr > 0 and self.temperature > 0 and min(self.generator_lr, self.z_lr) >= 0):
+            raise TrainingError("lr and temperature must be positive, generator_lr and z_lr not negative")
         if self.parts > min(self.blocks, self.rounds):
             raise TrainingError(f"{self.parts} parts need as many blocks ({self.blocks}) and rounds ({self.rounds})")
 

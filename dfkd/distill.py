@@ -111,7 +111,8 @@ class Distillation:
     @property
     def step(self) -> int:
         """Student updates done so far, over all parts."""
-        before = self.part * (self.config.rounds // self.config.parts) * self.config.imitation_steps
+        part = min(self.part, self.config.parts - 1)  # a finished run stands at the end of its last part
+        before = part * (self.config.rounds // self.config.parts) * self.config.imitation_steps
         return before + self._step_in_part
 
     @property

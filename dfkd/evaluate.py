@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dfkd.data import benchmark_files, fetch
+from dfkd.errors import ImageError
 from dfkd.images import luma, read_image
 from dfkd.metrics import psnr, ssim
 from dfkd.resize import imresize
@@ -62,5 +63,7 @@ def evaluate_images(
         hr = hr[..., : hr.shape[-2] // scale * scale, : hr.shape[-1] // scale * scale]
         sr = model(imresize(hr, 1 / scale), scale)
         scores.append((psnr(sr, hr, shave=scale), ssim(sr, hr, shave=scale)))
+    if not scores:
+        raise ImageError(f"there is no image to evaluate {name} on")
     mean_psnr, mean_ssim = (sum(column) / len(scores) for column in zip(*scores, strict=True))
     return Score(name, dataset, scale, mean_psnr, mean_ssim, len(scores))

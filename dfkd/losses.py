@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from dfkd.config import DENOMINATORS
 from dfkd.errors import TrainingError, pick
 from dfkd.resize import imresize
-
-DENOMINATORS = ("negatives", "all")
 
 
 def reconstruction_loss(lr: Tensor, sr: Tensor, scale: int) -> Tensor:

@@ -52,7 +52,8 @@ def now() -> str:
 def command() -> str:
     """The command line of this process, as one would type it."""
     program, *arguments = sys.argv
-    return shlex.join([os.path.basename(program), *arguments])
+    name = ["python", "-m", "dfkd"] if os.path.basename(program) == "__main__.py" else [os.path.basename(program)]
+    return shlex.join([*name, *arguments])
 
 
 def fingerprint(weights: dict[str, Tensor]) -> str:

@@ -23,7 +23,7 @@ from dfkd.checkpoints import read_state, replacing, write_state
 from dfkd.config import Config
 from dfkd.data import fetch, training_files
 from dfkd.distill import Distillation, make_student
-from dfkd.errors import TrainingError
+from dfkd.errors import CheckpointError, DfkdError, TrainingError
 from dfkd.images import luma, read_image
 from dfkd.sources import RealSource, make_source
 from dfkd.train import TeacherTraining, TrainConfig
@@ -87,9 +87,16 @@ class Run:
             self.at_start = self.task.notes()
             return
         state = read_state(self.folder / "checkpoint.pt")
-        self.task.load_state_dict(state["task"])
-        self.curves, self.spent, self.at_start = state["curves"], state["spent"], state["at_start"]
-        self.resumed = state["resumed"] + 1
+        try:
+            self.task.load_state_dict(state["task"])
+            self.curves, self.spent, self.at_start = state["curves"], state["spent"], state["at_start"]
+            self.resumed = state["resumed"] + 1
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            why = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{self.folder}/checkpoint.pt does not belong to the run in config.json beside it ({why[:200]}); "
+                "delete it to start that run anew"
+            ) from error
 
     def save(self) -> None:
         """Write the checkpoint and the curves up to it."""
@@ -192,12 +199,18 @@ def open_run(folder: str | os.PathLike, device: str = "cpu", save_every: float =
     """The run in a folder, ready to go on.
 
     Raises:
-        TrainingError: there is none, or it was made on another kind of device.
+        TrainingError: there is none, or its description makes no sense.
+        CheckpointError: its checkpoint is damaged or that of another run.
     """
     if not (Path(folder) / "config.json").is_file():
         raise TrainingError(f"{folder} holds no run; start one without --resume")
     header = records.read_json(Path(folder) / "config.json")
-    task = teacher_training(header) if header["kind"] == "train-teacher" else distillation(header, device)
+    try:
+        task = teacher_training(header) if header["kind"] == "train-teacher" else distillation(header, device)
+    except (LookupError, TypeError, AttributeError) as error:
+        if isinstance(error, DfkdError):
+            raise
+        raise TrainingError(f"{folder}/config.json describes no run ({type(error).__name__}: {error})") from error
     run = Run(folder, task, header, save_every)
     run.resume()
     return run
@@ -207,7 +220,7 @@ def _images(folder: str | None, patch: int) -> list[torch.Tensor]:
     """Luma of the pictures in a folder, or of the 291 training images; those smaller than a patch are left out."""
     if folder is None:
         paths = [fetch(name) for name in training_files()]
-    elif not (paths := sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in PICTURES)):
+    elif not (paths := sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in PICTURES)):
         raise TrainingError(f"no pictures ({', '.join(PICTURES)}) in {folder}")
     images = [luma(read_image(path)) for path in tqdm(paths, desc="reading images", unit="image", leave=False)]
     return [image for image in images if min(image.shape[-2:]) >= patch]

@@ -35,8 +35,10 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if min(self.width, self.blocks, self.steps, self.batch) < 1 or any(self.patch % s for s in self.scales):
-            raise TrainingError(f"counts must be positive, and patch {self.patch} a multiple of {self.scales}")
+        if min(self.width, self.blocks, self.steps, self.batch, self.patch) < 1 or not self.lr > 0:
+            raise TrainingError("width, blocks, steps, batch, patch and lr must be positive")
+        if not self.scales or any(s < 2 or self.patch % s for s in self.scales):
+            raise TrainingError(f"scales {self.scales}: each at least 2 and a divisor of patch {self.patch}")
 
     def to_dict(self) -> dict:
         """As plain numbers and lists, for JSON."""

@@ -1,0 +1,481 @@
+"""The command line: what it prints and writes, how it fails, and that a killed run goes on as if nothing happened."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from typer.testing import CliRunner
+
+import dfkd
+from dfkd import records, runs, zoo
+from dfkd.checkpoints import read_weights
+from dfkd.cli import app
+from dfkd.data import benchmark_files, registry
+from dfkd.errors import CheckpointError, DfkdError, ImageError, TrainingError
+from dfkd.images import read_image
+from dfkd.models.vdsr import VDSR
+
+# Mean luma PSNR (dB) and SSIM over a set, measured independently of this code on the same files.
+BICUBIC = {
+    ("Set5", 2): (33.690, 0.9308), ("Set5", 3): (30.408, 0.8692), ("Set5", 4): (28.432, 0.8114),
+    ("Set14", 2): (30.337, 0.8701), ("Set14", 3): (27.641, 0.7757), ("Set14", 4): (26.098, 0.7044),
+}  # fmt: skip
+VDSR_TEACHER = {
+    ("Set5", 2): (37.653, 0.9600), ("Set5", 3): (33.773, 0.9235), ("Set5", 4): (31.453, 0.8859),
+    ("Set14", 2): (33.159, 0.9142), ("Set14", 3): (29.944, 0.8348), ("Set14", 4): (28.180, 0.7714),
+}  # fmt: skip
+
+
+@pytest.fixture
+def teacher(tmp_path) -> Path:
+    """A teacher small enough for a test."""
+    torch.manual_seed(0)
+    path = tmp_path / "teacher.safetensors"
+    dfkd.save_model(path, VDSR(8, 3), role="teacher")
+    return path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def dfkd_process(*arguments, **options) -> subprocess.CompletedProcess:
+    """The command in a process of its own; one thread, as bits depend on how work is divided."""
+    options = {"env": {**os.environ, "OMP_NUM_THREADS": "1"}, **options}
+    command = [sys.executable, "-m", "dfkd", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, **options)
+
+
+def tiny(teacher: Path, out: Path, *more) -> list:
+    return [
+        "distill", "--teacher", teacher, "--out", out, "--scale", 2, "--scale", 3, "--patch", 24, "--batch", 2,
+        "--imitation-steps", 2, "--bank", 6, "--negatives", 4, *more,
+    ]  # fmt: skip
+
+
+# ---- small commands --------------------------------------------------------------------------------------------------
+
+
+def test_version_and_help():
+    assert invoke("--version").stdout == f"dfkd {dfkd.__version__}\n"
+    for command in ((), ("distill",), ("train-teacher",), ("evaluate",), ("upscale",), ("models",)):
+        result = invoke(*command, "--help")
+        assert result.exit_code == 0 and "Usage" in result.stdout
+
+
+def test_models_lists_every_name():
+    lines = invoke("models").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == zoo.names()
+    assert {"bicubic", "vdsr"} <= set(zoo.names())
+
+
+def test_module_and_script_are_the_same_command():
+    done = dfkd_process("--version")
+    assert (done.returncode, done.stdout) == (0, f"dfkd {dfkd.__version__}\n")
+
+
+# ---- evaluate --------------------------------------------------------------------------------------------------------
+
+
+def _need(data_dir: Path, dataset: str, *names: str) -> None:
+    for name in [*benchmark_files(dataset, 2), *names]:
+        if not (data_dir / name).is_file():
+            pytest.skip(f"DFKD_DATA_DIR ({data_dir}) lacks {name}")
+
+
+def _scores(model, dataset, *options) -> list[dict]:
+    result = invoke("evaluate", model, "--dataset", dataset, "--json", *options)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def _agrees(scores, table, dataset, images):
+    assert [(s["dataset"], s["scale"]) for s in scores] == [key for key in table if key[0] == dataset]
+    for s in scores:
+        assert set(s) == {"model", "dataset", "scale", "psnr", "ssim", "images"} and s["images"] == images
+        psnr, ssim = table[dataset, s["scale"]]
+        assert s["psnr"] == pytest.approx(psnr, abs=0.01) and s["ssim"] == pytest.approx(ssim, abs=0.0005)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("dataset, images", [("Set5", 5), ("Set14", 14)])
+def test_bicubic_scores_what_it_should(dataset, images, data_dir):
+    _need(data_dir, dataset)
+    _agrees(_scores("bicubic", dataset), BICUBIC, dataset, images)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset, images", [("Set5", 5), ("Set14", 14)])
+def test_public_teacher_scores_what_it_should(dataset, images, data_dir):
+    _need(data_dir, dataset, "checkpoints/pytorch-vdsr-model_epoch_50.pth")
+    _agrees(_scores("vdsr", dataset), VDSR_TEACHER, dataset, images)
+
+
+@pytest.mark.data
+def test_scores_of_a_run_are_kept_in_its_record(data_dir, tmp_path):
+    _need(data_dir, "Set5")
+    dfkd.save_model(tmp_path / "student.safetensors", VDSR(4, 1))
+    records.write_json(tmp_path / "record.json", {"steps": 3})
+    first = _scores(tmp_path, "Set5", "--scale", 4)
+    second = _scores(tmp_path, "Set5", "--scale", 3)
+    again = _scores(tmp_path, "Set5", "--scale", 4)
+    assert records.read_json(tmp_path / "record.json") == {"steps": 3, "scores": second + again}
+    assert again == first and first[0]["model"] == str(tmp_path)
+
+
+def test_table_for_people(monkeypatch):
+    monkeypatch.setattr(
+        "dfkd.cli.score", lambda network, name, scale, model: dfkd.Score(model, name, scale, 30.0, 0.9, 5)
+    )
+    lines = invoke("evaluate", "bicubic", "--dataset", "Set5", "--dataset", "Urban100").stdout.splitlines()
+    assert [line.split()[1:3] for line in lines[1:]] == [
+        ["Set5", "x2"], ["Set5", "x3"], ["Set5", "x4"], ["Urban100", "x2"], ["Urban100", "x4"]
+    ]  # fmt: skip
+    assert len({len(line) for line in lines}) == 1 and "30.000" in lines[1]
+
+
+def test_misspelt_data_set_costs_no_time(monkeypatch):
+    monkeypatch.setattr("dfkd.cli.score", lambda *_: pytest.fail("began before all names were known to be right"))
+    assert "Sett14" in str(invoke("evaluate", "bicubic", "--dataset", "Set5", "--dataset", "Sett14").exception)
+    assert "Urban100 3" in str(invoke("evaluate", "bicubic", "--dataset", "Urban100", "--scale", "3").exception)
+
+
+def test_no_image_is_an_error():
+    with pytest.raises(ImageError, match="no image"):
+        dfkd.evaluate_images(zoo.Bicubic(), [], 2)
+
+
+# ---- upscale ---------------------------------------------------------------------------------------------------------
+
+
+def _photo(*shape: int) -> np.ndarray:
+    """Something with edges, gradients and noise."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    base = 128 + 60 * np.sin(x / 5) * np.cos(y / 7) + 40 * (x + y > shape[0])
+    pixels = base[..., None] + rng.normal(0, 12, (*shape[:2], shape[2]))
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_upscale_photos_of_every_kind(channels, suffix, tmp_path, teacher):
+    pixels = _photo(37, 50, channels)
+    Image.fromarray(pixels.squeeze()).save(tmp_path / "in.png")
+    result = invoke("upscale", tmp_path / "in.png", tmp_path / f"out{suffix}", "--model", teacher, "--scale", 3)
+    assert result.exit_code == 0 and "50x37 -> 150x111" in result.stdout
+    out = read_image(tmp_path / f"out{suffix}", alpha=True)
+    assert out.shape[-2:] == (111, 150) and (suffix == ".webp" or out.shape[1] == channels)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png", f"out{suffix}", "teacher.safetensors"]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_tiles_leave_no_seam(channels, scale):
+    torch.manual_seed(1)
+    model = VDSR(6, 18).eval()
+    with torch.no_grad():
+        model.tail.weight.mul_(20)  # a correction one would see
+    image = torch.from_numpy(_photo(90, 71, channels)).permute(2, 0, 1)[None] / 255
+    whole = dfkd.upscale(model, image, scale, tile=1000)
+    tiled = dfkd.upscale(model, image, scale, tile=32)
+    assert whole.shape == (1, channels, 90 * scale, 71 * scale)
+    torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+    assert (dfkd.upscale(zoo.Bicubic(), image, scale) - whole).abs().max() > 0.05
+
+
+def test_network_sees_no_more_than_a_tile():
+    class Spy(zoo.Bicubic):
+        def forward(self, lr, scale):
+            sizes.append(max(lr.shape[-2:]))
+            return super().forward(lr, scale)
+
+    sizes = []
+    image = torch.rand(1, 3, 300, 210)
+    dfkd.upscale(Spy(), image, 2, tile=64, margin=16)
+    assert len(sizes) == 5 * 4 and max(sizes) <= 64 + 2 * 16
+
+
+def test_grey_photo_is_the_colour_photo_of_equal_colours():
+    model = VDSR(6, 3).eval()
+    grey = torch.rand(1, 1, 20, 24)
+    colour = dfkd.upscale(model, grey.expand(-1, 3, -1, -1), 2)
+    torch.testing.assert_close(dfkd.upscale(model, grey, 2).expand(-1, 3, -1, -1), colour, atol=1e-5, rtol=0)
+
+
+def test_colour_goes_through_bicubically():
+    image = torch.rand(1, 3, 12, 12) * 0.5 + 0.25
+    out = dfkd.upscale(zoo.Bicubic(), image, 2)
+    torch.testing.assert_close(out, dfkd.imresize(image, 2).clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_upscale_failures_come_before_the_work(tmp_path, monkeypatch):
+    Image.fromarray(_photo(20, 20, 3)).save(tmp_path / "in.png")
+    monkeypatch.setattr("dfkd.cli.upscale_image", lambda *_, **__: pytest.fail("began to work"))
+    for out in ("out", "out.xyz"):
+        assert isinstance(
+            invoke("upscale", tmp_path / "in.png", tmp_path / out, "--model", "bicubic").exception, ImageError
+        )
+    for source in ("gone.png", ""):
+        result = invoke("upscale", tmp_path / source, tmp_path / "out.png", "--model", "bicubic")
+        assert isinstance(result.exception, ImageError)
+    assert invoke("upscale", tmp_path / "in.png", tmp_path / "o.png", "--scale", "9").exit_code == 2
+
+
+def test_upscale_over_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch):
+    Image.fromarray(_photo(20, 20, 3)).save(tmp_path / "in.png")
+    (tmp_path / "out.png").write_text("old")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    result = invoke("upscale", tmp_path / "in.png", tmp_path / "out.png", "--model", "bicubic")
+    assert isinstance(result.exception, ImageError) and "No space left" in str(result.exception)
+    assert (tmp_path / "out.png").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_distill_writes_a_run_folder(teacher, tmp_path):
+    out = tmp_path / "run"
+    result = invoke(*tiny(teacher, out, "--steps", 8))
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in out.iterdir()) == [
+        "checkpoint.pt", "config.json", "curves.csv", "record.json", "student.safetensors"
+    ]  # fmt: skip
+    config, record = (records.read_json(out / name) for name in ("config.json", "record.json"))
+    assert config["kind"] == "distill" and config["config"]["method"] == "cmi" and config["config"]["scales"] == [2, 3]
+    assert (config["width"], config["config"]["blocks"]) == (4, 3)  # half as wide as its teacher, as deep
+    weights, description = read_weights(out / "student.safetensors")
+    assert record["weights_sha256"] == records.fingerprint(weights) and record["steps"] == 8
+    assert record["parameters"] == sum(w.numel() for w in weights.values()) and record["images_seen"] == 16
+    assert description["role"] == "student" and dfkd.load_student(out).spec() == {"width": 4, "blocks": 3}
+    assert record["at_end"]["movement"]["generator"] > 0 and f"{out}" in result.stdout
+    with open(out / "curves.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
+    assert all(np.isfinite(float(row[name])) for row in rows for name in ("distillation", "generation.total"))
+
+
+def test_student_shape_can_be_chosen(teacher, tmp_path):
+    for shape, spec in {
+        ("--width", 5): (5, 3), ("--blocks", 2): (4, 2), ("--width", 3, "--blocks", 1): (3, 1),
+        ("--student", "vdsr-small-half"): (16, 8), ("--student", "vdsr-small-half", "--blocks", 2): (16, 2),
+    }.items():  # fmt: skip
+        out = tmp_path / "-".join(map(str, shape))
+        assert invoke(*tiny(teacher, out, "--steps", 2, "--method", "noise", *shape)).exit_code == 0
+        assert tuple(dfkd.load_student(out).spec().values()) == spec
+
+
+def test_train_teacher_and_distil_from_its_folder(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(2):
+        Image.fromarray(_photo(40, 50 + number, 3)).save(photos / f"{number}.png")
+    Image.fromarray(_photo(10, 10, 3)).save(photos / "too_small.png")
+    out = tmp_path / "teacher"
+    result = invoke(
+        "train-teacher", "--images", photos, "--out", out, "--width", 4, "--blocks", 3, "--steps", 3, "--patch", 24,
+        "--batch", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert records.read_json(out / "record.json")["steps"] == 3
+    assert dfkd.load_teacher(out).spec() == {"width": 4, "blocks": 3}
+    assert invoke(*tiny(out, tmp_path / "run", "--steps", 2, "--method", "real", "--images", photos)).exit_code == 0
+    again = invoke("distill", "--resume", out)  # the folder knows what it holds, whichever command goes on with it
+    assert again.exit_code == 0 and not (out / "student.safetensors").exists()
+
+
+def test_existing_run_is_not_written_over(teacher, tmp_path):
+    arguments = tiny(teacher, tmp_path / "run", "--steps", 2, "--method", "noise")
+    assert invoke(*arguments).exit_code == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    result = invoke(*arguments)
+    assert isinstance(result.exception, TrainingError) and "--resume" in str(result.exception)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method, parts", [("cmi", 1), ("dfsr", 2)])
+def test_killed_run_goes_on_to_the_same_bits(method, parts, teacher, tmp_path):
+    """kill -9 in the middle, then --resume: the weights of a run that was left alone."""
+    options = ["--steps", 80, "--method", method, "--parts", parts, "--save-every", 0, "--replay", 0.5]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    done = dfkd_process(*tiny(teacher, whole, *options))
+    assert done.returncode == 0, done.stderr
+    arguments = [sys.executable, "-m", "dfkd", *map(str, tiny(teacher, cut, *options))]
+    process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 600
+        while not (cut / "curves.csv").exists() or len((cut / "curves.csv").read_text().splitlines()) < 12:
+            assert process.poll() is None and time.monotonic() < deadline, "ended before it could be killed"
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (cut / "record.json").exists(), "finished before it was killed"
+    half = len((cut / "curves.csv").read_text().splitlines())
+    done = dfkd_process("distill", "--resume", cut, "--save-every", 0)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (records.read_json(folder / "record.json") for folder in (cut, whole))
+    assert half < 41 and (ours["resumed"], theirs["resumed"]) == (1, 0)
+    assert ours["weights_sha256"] == theirs["weights_sha256"] and ours["at_end"] == theirs["at_end"]
+    assert (cut / "curves.csv").read_bytes() == (whole / "curves.csv").read_bytes()
+    assert [p.name for p in cut.iterdir() if p.name.startswith(".")] == []
+
+
+def test_run_killed_before_its_first_checkpoint_starts_anew(teacher, tmp_path):
+    options = ("--steps", 4, "--method", "dfsr")
+    assert invoke(*tiny(teacher, tmp_path / "whole", *options)).exit_code == 0
+    assert invoke(*tiny(teacher, tmp_path / "cut", *options)).exit_code == 0
+    for path in (tmp_path / "cut").iterdir():
+        if path.name != "config.json":
+            path.unlink()
+    assert invoke("distill", "--resume", tmp_path / "cut").exit_code == 0
+    hashes = {records.read_json(tmp_path / name / "record.json")["weights_sha256"] for name in ("whole", "cut")}
+    assert len(hashes) == 1
+
+
+def test_resume_refuses_what_is_no_run_or_another_one(teacher, tmp_path):
+    assert "holds no run" in str(invoke("distill", "--resume", tmp_path).exception)
+    for name, blocks in (("a", 2), ("b", 3)):
+        arguments = tiny(teacher, tmp_path / name, "--steps", 2, "--method", "noise", "--blocks", blocks)
+        assert invoke(*arguments).exit_code == 0
+    (tmp_path / "a" / "checkpoint.pt").write_bytes((tmp_path / "b" / "checkpoint.pt").read_bytes())
+    result = invoke("distill", "--resume", tmp_path / "a")
+    assert isinstance(result.exception, CheckpointError) and "does not belong" in str(result.exception)
+    torch.save({"a": 1}, tmp_path / "a" / "checkpoint.pt")
+    assert isinstance(invoke("distill", "--resume", tmp_path / "a").exception, CheckpointError)
+    for text in ("{", "{}", "[1]", '{"kind": "distill"}', '{"kind": "distill", "config": {"a": 1}}', '"x"'):
+        (tmp_path / "b" / "config.json").write_text(text)
+        error = invoke("distill", "--resume", tmp_path / "b").exception
+        assert isinstance(error, DfkdError) and "\n" not in str(error), text
+
+
+def test_full_disk_during_a_run_is_one_line_and_keeps_the_last_checkpoint(teacher, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    replace, count = os.replace, []
+
+    def full(source, target):
+        count.append(target)
+        if len(count) > 5:  # config, then checkpoint and curves twice
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    result = invoke(*tiny(teacher, out, "--steps", 20, "--method", "noise", "--save-every", 0))
+    assert isinstance(result.exception, CheckpointError) and "No space left" in str(result.exception)
+    monkeypatch.undo()
+    assert not [p for p in out.iterdir() if p.name.startswith(".")]
+    assert invoke("distill", "--resume", out).exit_code == 0
+
+
+def test_measured_speed_counts_each_step_once(teacher):
+    config = dfkd.Config(method="noise", steps=6, batch=1, patch=24, scales=(2,), blocks=2, imitation_steps=2, parts=2)
+    task = dfkd.Distillation(dfkd.load_teacher(teacher), dfkd.make_student(config, 4), None, config)
+    task.source = dfkd.make_source(config, task.teacher)
+    assert [report["step"] for report in task.rounds()] == [2, 4, 6]
+    assert task.finished and task.step == 6
+    header = {"config": config.to_dict(), "teacher": str(teacher), "width": 4}
+    assert 0 < runs.measure_speed(header, seconds=0.2) < 1e5
+
+
+# ---- how it fails ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [(["evaluate", "nosuchmodel"], "no model 'nosuchmodel'"),
+     (["evaluate", "bicubic", "--dataset", "Set6"], "unknown data set 'Set6'"),
+     (["evaluate", "bicubic", "--device", "tpu9"], "--device cpu"),
+     (["upscale", "gone.png", "out.png", "--model", "bicubic"], "cannot read gone.png"),
+     (["distill", "--teacher", "gone.safetensors"], "no model 'gone.safetensors'"),
+     (["distill", "--resume", "gone"], "gone holds no run")],
+)  # fmt: skip
+def test_errors_are_one_line_and_exit_code_1(arguments, words, tmp_path):
+    done = dfkd_process(*arguments, cwd=tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(r"dfkd: [^\n]+\n", done.stderr) and words in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--method", "dfrs"], ["--init", "zero"], ["--optim", "sgd"], ["--scale", "1"], ["--patch", "25"],
+     ["--parts", "9"], ["--batch", "0"], ["--batch", "1"], ["--lr", "-1"], ["--lr", "nan"], ["--temperature", "0"],
+     ["--generator-lr", "-1"], ["--replay", "1"], ["--denominator", "none"], ["--layer", "body.77"],
+     ["--method", "real", "--images", "gone"], ["--device", "tpu9"], ["--student", "huge"],
+     ["--steps", "5", "--minutes", "1"]],
+)  # fmt: skip
+def test_wrong_settings_are_refused_before_anything_is_written(options, teacher, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    last = [] if "--minutes" in options else ["--steps", 2]
+    result = invoke(*tiny(teacher, tmp_path / "run", *last), *options)
+    assert isinstance(result.exception, DfkdError), result.output
+    assert "\n" not in str(result.exception) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("options", [["--steps", "0"], ["--minutes", "0"], ["--width", "0"], ["--steps", "many"]])
+def test_nonsense_numbers_are_usage_errors(options, teacher, tmp_path):
+    assert invoke(*tiny(teacher, tmp_path / "run"), *options).exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--scale", "0"], ["--scale", "5"], ["--lr", "0"], ["--width", "0"], ["--patch", "-24"]]
+)
+def test_wrong_settings_of_a_teacher_are_refused(options, tmp_path):
+    Image.fromarray(_photo(60, 60, 3)).save(tmp_path / "p.png")
+    result = invoke("train-teacher", "--images", tmp_path, "--out", tmp_path / "run", "--steps", 1, *options)
+    assert isinstance(result.exception, TrainingError) and not (tmp_path / "run").exists()
+
+
+def test_diverging_run_says_so_and_keeps_its_folder(teacher, tmp_path):
+    result = invoke(*tiny(teacher, tmp_path / "run", "--steps", 400, "--method", "noise", "--lr", 1e18))
+    assert isinstance(result.exception, TrainingError) and "lower lr" in str(result.exception)
+    assert not (tmp_path / "run" / "student.safetensors").exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error(teacher, tmp_path):
+    (tmp_path / "file").touch()
+    result = invoke(*tiny(teacher, tmp_path / "file" / "run", "--steps", 2, "--method", "noise"))
+    assert isinstance(result.exception, CheckpointError) and "cannot write" in str(result.exception)
+
+
+def test_without_data_the_error_names_both_ways(monkeypatch, tmp_path, no_network):
+    monkeypatch.setenv("DFKD_DATA_DIR", str(tmp_path))
+    result = invoke("evaluate", "bicubic", "--scale", 2)
+    assert "DFKD_DATA_DIR" in str(result.exception) and "https://" in str(result.exception)
+    assert isinstance(invoke("evaluate", "vdsr").exception, DfkdError)
+    assert len(registry()) and no_network
+
+
+def test_command_can_be_typed_again(monkeypatch):
+    for program, words in (("/usr/bin/dfkd", "dfkd"), ("/lib/dfkd/__main__.py", "python -m dfkd")):
+        monkeypatch.setattr(sys, "argv", [program, "distill", "--out", "a b"])
+        assert records.command() == f"{words} distill --out 'a b'"
+
+
+class _Nearest(nn.Module):
+    def forward(self, lr, scale):
+        return nn.functional.interpolate(lr, scale_factor=scale)
+
+
+def test_own_module_is_evaluated_like_ours():
+    images = [torch.rand(1, 1, 41, 50), torch.rand(1, 1, 60, 47)]
+    ours, own = (dfkd.evaluate_images(model, images, 3) for model in (zoo.Bicubic(), _Nearest()))
+    assert ours.images == own.images == 2 and ours.psnr > own.psnr > 0
