@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -147,6 +148,7 @@ def read_weights(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def _open_safetensors(path: str | os.PathLike):
+    sys.audit("open", str(path), "r", 0)  # safetensors opens files outside Python's sight; say so to who listens
     try:
         return safe_open(path, framework="pt")
     except SafetensorError:

@@ -18,9 +18,11 @@ from dfkd.data import DATASETS, benchmark_files
 from dfkd.errors import DfkdError, TrainingError, pick
 from dfkd.evaluate import evaluate as score
 from dfkd.images import picture_format, read_image, write_image
+from dfkd.provenance import unexplained
 from dfkd.train import TrainConfig
 from dfkd.upscale import TILE
 from dfkd.upscale import upscale as upscale_image
+from dfkd.verify import TOLERANCE, repeat
 
 app = typer.Typer(
     help="Data-free knowledge distillation for image super-resolution.",
@@ -105,6 +107,7 @@ def distill(
     negatives: Annotated[int, typer.Option(help="Rows drawn from it.")] = D.negatives,
     layer: Annotated[list[str] | None, typer.Option(help="Teacher layer h looks at; repeat.")] = None,
     replay: Annotated[float, typer.Option(help="Share of the imitation batch drawn from the bank.")] = D.replay,
+    dead_leaves: Annotated[float, typer.Option(help="Share of it drawn by rule.")] = D.dead_leaves,
     images: Annotated[Path | None, typer.Option(help="Pictures for --method real. [default: the 291]")] = None,
     seed: Seed = 0,
     save_every: SaveEvery = runs.SAVE_EVERY,
@@ -125,7 +128,7 @@ def distill(
         imitation_steps=imitation_steps, generation_steps=generation_steps, blocks=shape["blocks"], init=init,
         optim=optim, lr=lr, generator_lr=generator_lr, z_lr=z_lr, w_recon=w_recon, w_contrast=w_contrast,
         temperature=temperature, denominator=denominator, bank=bank, negatives=negatives, layers=tuple(layer or ()),
-        replay=replay, seed=seed,
+        replay=replay, dead_leaves=dead_leaves, seed=seed,
     )  # fmt: skip
     header = {
         "kind": "distill", "command": records.command(), "started": records.now(), "teacher": teacher,
@@ -133,9 +136,7 @@ def distill(
     }  # fmt: skip
     if minutes:
         header["config"]["steps"] = _steps_in(minutes, header, device)
-    run = runs.Run(out, runs.distillation(header, device), header, save_every)
-    run.start()
-    _finish(run)
+    _finish(runs.start_run(out, header, device, save_every))
 
 
 def _steps_in(minutes: float, header: dict, device: str) -> int:
@@ -169,9 +170,7 @@ def train_teacher(
         "kind": "train-teacher", "command": records.command(), "started": records.now(),
         "images": str(images) if images else None, "config": config.to_dict(),
     }  # fmt: skip
-    run = runs.Run(out, runs.teacher_training(header), header, save_every)
-    run.start()
-    _finish(run)
+    _finish(runs.start_run(out, header, save_every=save_every))
 
 
 def _finish(run: runs.Run) -> None:
@@ -180,7 +179,36 @@ def _finish(run: runs.Run) -> None:
     typer.echo(f"{run.folder / network}.safetensors: {record['summary']}")
     for name, moved in record["at_end"].get("movement", {}).items():
         typer.echo(f"{name} moved by {moved:.1%} of its norm")
+    if network == "student" and run.header["config"]["method"] != "real":
+        _tell_of(unexplained(record["files_read"], run.header["teacher"]))
     typer.echo(f"measure it with: dfkd evaluate {run.folder} --dataset Set5")
+
+
+def _tell_of(files: list[str]) -> None:
+    if files:
+        typer.secho(f"files a data-free run does not need were read: {', '.join(files)}", err=True, fg="yellow")
+    else:
+        typer.echo("no file was read but the teacher's and the package's own")
+
+
+@app.command()
+def verify(
+    record: Annotated[str, typer.Argument(help="Name of a packaged record, a run folder, or a record's file.")],
+    rounds: Annotated[int, typer.Option(help="How many to repeat; all of them compares the weights too.", min=1)] = 10,
+    tolerance: Annotated[float, typer.Option(help="Largest relative difference of a curve.", min=0)] = TOLERANCE,
+    device: Device = "cpu",
+) -> None:
+    """Repeat the first part of a run and compare: exit code 1 if it comes out otherwise."""
+    verdict = repeat(*records.find(record), rounds, device)
+    typer.echo(f"{verdict.rounds} rounds repeated, {verdict.steps} steps; largest relative difference")
+    for name, difference in verdict.differences.items():
+        typer.echo(f"  {name:<28} {difference:.2g}")
+    if verdict.weights is not None:
+        typer.echo(f"  weights of the finished run: {'the same bits' if verdict.weights else 'other bits'}")
+    _tell_of(verdict.unexplained)
+    if not verdict.holds(tolerance):
+        raise TrainingError(f"{record} did not repeat within {tolerance:g}")
+    typer.echo(f"{record} repeats")
 
 
 @app.command()

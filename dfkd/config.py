@@ -9,12 +9,13 @@ from dfkd.errors import TrainingError, pick
 METHODS = {
     "noise": "uniform noise: what a student learns from no images at all",
     "real": "real images: not data-free, the bound to compare with",
+    "dead-leaves": "images drawn by rule (see dfkd.sources.dead_leaves); not the paper's",
     "untrained": "a generator that is never trained",
     "dfsr": "a generator trained by reconstruction and adversarial loss (Eq. 4; Zhang et al., 2021)",
     "cmi": "the paper's method: contrastive loss and memory bank as well (Eq. 13)",
 }
 OPTIMS = ("adam", "paper")
-INITS = ("random", "identity")
+INITS = ("random", "identity", "teacher")
 DENOMINATORS = ("negatives", "all")
 
 
@@ -32,7 +33,8 @@ class Config:
         generation_steps: updates of G, h and z in a generation stage, on one batch of z.
         parts: P, into which the student's body is split for progressive distillation.
         blocks: hidden blocks of the finished student.
-        init: how hidden blocks start, the first ones and those that are added: 'random' or 'identity'.
+        init: how hidden blocks start, the first ones and those that are added: 'random' or 'identity'; or 'teacher',
+            the whole student cut out of its teacher (see dfkd.slicing; not the paper's).
         optim: 'adam' (mean loss, warm-up, cosine decay) or 'paper' (SGD with momentum, summed loss, steps of 0.1).
         lr: the student's step size; by default 1e-3 for Adam, 0.1 for SGD.
         generator_lr: Adam's step size for G and h.
@@ -47,6 +49,7 @@ class Config:
         negatives: rows drawn from it for a contrastive loss.
         layers: names of the teacher's layers that h looks at; by default an early, a middle and the last hidden one.
         replay: share of an imitation batch drawn from the bank; 0 in the paper's method.
+        dead_leaves: share of an imitation batch drawn by rule instead; 0 in the paper's method.
         optimise_z: whether z is updated between the inner steps (Algorithm 1, line 20).
         seed: of all random streams.
     """
@@ -75,6 +78,7 @@ class Config:
     negatives: int = 256
     layers: tuple[str, ...] = ()
     replay: float = 0.0
+    dead_leaves: float = 0.0
     optimise_z: bool = True
     seed: int = 0
 
@@ -89,8 +93,10 @@ class Config:
         for name in counts:
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.generation_steps < 0 or not 0 <= self.replay < 1:
-            raise TrainingError("generation_steps must not be negative, and replay must lie in [0, 1)")
+        if self.generation_steps < 0 or not 0 <= self.replay < 1 or not 0 <= self.dead_leaves < 1:
+            raise TrainingError("generation_steps must not be negative; replay and dead_leaves must lie in [0, 1)")
+        if self.init == "teacher" and self.parts > 1:
+            raise TrainingError("init 'teacher' cuts all blocks out of the teacher at once: parts must be 1")
         if self.method == "cmi" and self.batch < 2:
             raise TrainingError("method 'cmi' tells the images of a batch apart: batch must be at least 2")
         if not (self.student_lr > 0 and self.temperature > 0 and min(self.generator_lr, self.z_lr) >= 0):

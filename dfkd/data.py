@@ -75,7 +75,7 @@ def fetch(name: str) -> Path:
 def _download(name: str, expected: str, folder: str | None) -> Path:
     import pooch  # imported here: most users of the package never download
 
-    target = Path(pooch.os_cache("dfkd")) / name
+    target = cache_folder() / name
     try:
         return Path(
             pooch.retrieve(
@@ -89,6 +89,13 @@ def _download(name: str, expected: str, folder: str | None) -> Path:
             f"cannot get {name}: {tried}, and {url(name)} failed ({type(error).__name__}: {error}). "
             "Connect to the network, or point DFKD_DATA_DIR at a folder that holds the file under that name"
         ) from error
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: the user's cache folder, whatever the system calls it."""
+    import pooch
+
+    return Path(pooch.os_cache("dfkd"))
 
 
 def url(name: str) -> str:

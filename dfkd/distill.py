@@ -16,11 +16,28 @@ from dfkd.losses import distillation_loss
 from dfkd.models.vdsr import VDSR, split
 from dfkd.schedules import cosine, staircase
 from dfkd.seeds import seeded, stream
+from dfkd.slicing import slice_teacher
 from dfkd.sources import Source
 
 
-def make_student(config: Config, width: int) -> VDSR:
-    """S_0 of Algorithm 1: a VDSR of some width with the first part of its blocks, initialised from the run's seed."""
+def make_student(config: Config, width: int, teacher: nn.Module | None = None, source: Source | None = None) -> VDSR:
+    """S_0 of Algorithm 1: a VDSR of some width with the first part of its blocks, initialised from the run's seed.
+
+    Args:
+        config: `init`, `blocks`, `parts` and `seed` matter.
+        width: channels of the student.
+        teacher: T, which init 'teacher' cuts the student out of.
+        source: the images it is fitted on there.
+
+    Raises:
+        TrainingError: init 'teacher' without a teacher and a source, or with another number of blocks.
+    """
+    if config.init == "teacher":
+        if teacher is None or source is None:
+            raise TrainingError("init 'teacher' needs the teacher and a source of images")
+        if config.blocks != getattr(teacher, "blocks", None):
+            raise TrainingError(f"init 'teacher' keeps the teacher's depth: give as many blocks, not {config.blocks}")
+        return slice_teacher(teacher, width, source, config.scales, seed=config.seed)
     first = split(config.blocks, config.parts)[0]
     with seeded(config.seed, "student"):
         student = VDSR(width, 0 if config.init == "identity" else first)

@@ -14,6 +14,7 @@ from dfkd.errors import ImageError
 from dfkd.images import luma, read_image
 from dfkd.metrics import psnr, ssim
 from dfkd.resize import imresize
+from dfkd.sources import Source
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,28 @@ def evaluate(model: Callable[[Tensor, int], Tensor], dataset: str, scale: int, n
     """
     paths = [fetch(file) for file in benchmark_files(dataset, scale)]
     return evaluate_images(model, (luma(read_image(path)) for path in paths), scale, name, dataset, len(paths))
+
+
+@torch.no_grad()
+def agreement(
+    teacher: Callable[[Tensor, int], Tensor], student: Callable[[Tensor, int], Tensor], source: Source, scale: int,
+    images: int = 64,
+) -> float:  # fmt: skip
+    """How closely a student follows its teacher on images of a source: what may choose a step size without data.
+
+    Args:
+        teacher: T, ``teacher(lr, scale)``.
+        student: S, likewise.
+        source: of images that the student was not trained on; dead leaves of another seed, say.
+        scale: upscaling factor.
+        images: how many are drawn.
+
+    Returns:
+        PSNR in dB of the student's outputs, the teacher's being the truth, over all pixels of all images.
+    """
+    lr = source.sample(images, scale)
+    error = teacher(lr, scale).clamp(0, 1) - student(lr, scale).clamp(0, 1)
+    return -10 * error.double().square().mean().log10().item()
 
 
 @torch.no_grad()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import platform
@@ -88,5 +90,47 @@ def load_record(name: str) -> dict[str, Any]:
     Raises:
         UnknownName: there is none of that name.
     """
-    known = {file.name.removesuffix(".json"): file for file in files("dfkd").joinpath("records").iterdir()}
+    known = _packaged(".json")
     return json.loads(known[pick("record", name, sorted(known))].read_text())
+
+
+def load_curve(name: str) -> dict[str, list[float]]:
+    """The packaged curve of a run, by the name of its record: columns by name, 'step' first.
+
+    Raises:
+        UnknownName: there is none of that name.
+    """
+    known = _packaged(".csv")
+    return parse_curve(known[pick("curve", name, sorted(known))].read_text())
+
+
+def parse_curve(text: str) -> dict[str, list[float]]:
+    """The columns of a ``curves.csv``; a cell left empty becomes nan."""
+    rows = list(csv.DictReader(io.StringIO(text)))
+    return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else ())}
+
+
+def _packaged(suffix: str) -> dict[str, Any]:
+    folder = files("dfkd").joinpath("records")
+    return {file.name.removesuffix(suffix): file for file in folder.iterdir() if file.name.endswith(suffix)}
+
+
+def find(what: str | os.PathLike) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """A run's record and its curve.
+
+    Args:
+        what: a packaged name, a run folder, or a record's file with its ``.csv`` (or ``curves.csv``) beside it.
+
+    Raises:
+        CheckpointError: no record, or none with a curve.
+        UnknownName: neither a path nor a packaged name.
+    """
+    path = Path(what)
+    if not path.exists():
+        return load_record(str(what)), load_curve(str(what))
+    path = path / "record.json" if path.is_dir() else path
+    record = read_json(path)
+    for curve in (path.with_suffix(".csv"), path.with_name("curves.csv")):
+        if curve.is_file():
+            return record, parse_curve(curve.read_text())
+    raise CheckpointError(f"{path} has no curve beside it: neither {path.stem}.csv nor curves.csv")

@@ -1,7 +1,7 @@
 """A run and its folder: progress, checkpoints, going on after a stop, and the record at the end.
 
 The folder holds ``config.json`` (what to do), ``checkpoint.pt`` (how far it is), ``curves.csv`` (losses by step), and
-in the end ``student.safetensors`` or ``teacher.safetensors`` and ``record.json``.
+in the end ``student.safetensors`` or ``teacher.safetensors`` and ``record.json``, which also lists the files read.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dfkd.data import fetch, training_files
 from dfkd.distill import Distillation, make_student
 from dfkd.errors import CheckpointError, DfkdError, TrainingError
 from dfkd.images import luma, read_image
+from dfkd.provenance import FilesRead, places
 from dfkd.sources import RealSource, make_source
 from dfkd.train import TeacherTraining, TrainConfig
 from dfkd.zoo import load_teacher, save_model
@@ -58,10 +59,14 @@ class Run:
         task: what to do.
         header: what is to be done, for ``config.json`` and the record; it must suffice to build `task` again.
         save_every: seconds between two checkpoints.
+        files: files read so far, while the task was built.
     """
 
-    def __init__(self, folder: str | os.PathLike, task: Task, header: dict[str, Any], save_every: float = SAVE_EVERY):
-        self.save_every = save_every
+    def __init__(
+        self, folder: str | os.PathLike, task: Task, header: dict[str, Any], save_every: float = SAVE_EVERY,
+        files: FilesRead | None = None,
+    ):  # fmt: skip
+        self.save_every, self.files = save_every, files or FilesRead()
         self.folder, self.task, self.header = Path(folder), task, header
         self.curves: list[dict[str, float]] = []
         self.spent = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
@@ -91,6 +96,7 @@ class Run:
             self.task.load_state_dict(state["task"])
             self.curves, self.spent, self.at_start = state["curves"], state["spent"], state["at_start"]
             self.resumed = state["resumed"] + 1
+            self.files.paths.update(state["files"])
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())
             raise CheckpointError(
@@ -102,7 +108,7 @@ class Run:
         """Write the checkpoint and the curves up to it."""
         state = {
             "task": self.task.state_dict(), "curves": self.curves, "spent": self._spent(), "at_start": self.at_start,
-            "resumed": self.resumed,
+            "resumed": self.resumed, "files": sorted(self.files.paths),
         }  # fmt: skip
         write_state(self.folder / "checkpoint.pt", state)
         with replacing(self.folder / "curves.csv") as file:
@@ -121,7 +127,7 @@ class Run:
         self._started = (time.process_time(), time.monotonic())
         last_save = time.monotonic()
         done = self.curves[-1]["step"] if self.curves else 0
-        with tqdm(total=steps, initial=done, desc=self.header["kind"], unit="step") as bar:
+        with self.files, tqdm(total=steps, initial=done, desc=self.header["kind"], unit="step") as bar:
             for report in self.task.rounds():
                 self.curves.append(report)
                 shown = {name.split(".")[-1][:5]: value for name, value in report.items() if isinstance(value, float)}
@@ -151,6 +157,7 @@ class Run:
             "images_seen": self.curves[-1]["step"] * self.header["config"]["batch"],
             **{name: round(value, 1) for name, value in self._spent().items()},
             "resumed": self.resumed,
+            "files_read": places(self.files.paths, self.folder),
             "at_start": self.at_start,
             "at_end": self.task.notes(),
             "last": self.curves[-1],
@@ -180,19 +187,39 @@ def _csv(rows: list[dict[str, float]]) -> bytes:
     return text.getvalue().encode()
 
 
+def build_task(header: dict[str, Any], device: str = "cpu") -> Task:
+    """The task that a header describes, as new."""
+    return teacher_training(header) if header["kind"] == "train-teacher" else distillation(header, device)
+
+
 def distillation(header: dict[str, Any], device: str = "cpu") -> Distillation:
     """The task that a header of kind 'distill' describes."""
     config = Config.from_dict(header["config"])
     teacher = load_teacher(header["teacher"]).to(device)
-    student = make_student(config, header["width"]).to(device)
     images = _images(header.get("images"), config.patch) if config.method == "real" else None
-    return Distillation(teacher, student, make_source(config, teacher, images), config)
+    source = make_source(config, teacher, images)
+    student = make_student(config, header["width"], teacher, source).to(device)
+    return Distillation(teacher, student, source, config)
 
 
 def teacher_training(header: dict[str, Any]) -> TeacherTraining:
     """The task that a header of kind 'train-teacher' describes."""
     config = TrainConfig.from_dict(header["config"])
     return TeacherTraining(RealSource(_images(header["images"], config.patch), config.patch, seed=config.seed), config)
+
+
+def start_run(
+    folder: str | os.PathLike, header: dict[str, Any], device: str = "cpu", save_every: float = SAVE_EVERY
+) -> Run:
+    """A new run in an empty folder, ready to be carried out.
+
+    Raises:
+        TrainingError: a run is there already, or the header makes no sense.
+    """
+    with FilesRead() as files:
+        run = Run(folder, build_task(header, device), header, save_every, files)
+        run.start()
+    return run
 
 
 def open_run(folder: str | os.PathLike, device: str = "cpu", save_every: float = SAVE_EVERY) -> Run:
@@ -204,15 +231,16 @@ def open_run(folder: str | os.PathLike, device: str = "cpu", save_every: float =
     """
     if not (Path(folder) / "config.json").is_file():
         raise TrainingError(f"{folder} holds no run; start one without --resume")
-    header = records.read_json(Path(folder) / "config.json")
-    try:
-        task = teacher_training(header) if header["kind"] == "train-teacher" else distillation(header, device)
-    except (LookupError, TypeError, AttributeError) as error:
-        if isinstance(error, DfkdError):
-            raise
-        raise TrainingError(f"{folder}/config.json describes no run ({type(error).__name__}: {error})") from error
-    run = Run(folder, task, header, save_every)
-    run.resume()
+    with FilesRead() as files:
+        header = records.read_json(Path(folder) / "config.json")
+        try:
+            task = build_task(header, device)
+        except (LookupError, TypeError, AttributeError) as error:
+            if isinstance(error, DfkdError):
+                raise
+            raise TrainingError(f"{folder}/config.json describes no run ({type(error).__name__}: {error})") from error
+        run = Run(folder, task, header, save_every, files)
+        run.resume()
     return run
 
 

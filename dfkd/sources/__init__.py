@@ -9,15 +9,20 @@ from dfkd.config import Config
 from dfkd.errors import TrainingError
 from dfkd.sources.base import Source
 from dfkd.sources.contrast import Contrast
+from dfkd.sources.dead_leaves import DeadLeavesSource
 from dfkd.sources.generated import GeneratedSource
+from dfkd.sources.mixed import MixedSource
 from dfkd.sources.noise import NoiseSource
 from dfkd.sources.real import RealSource
 
-__all__ = ["Contrast", "GeneratedSource", "NoiseSource", "RealSource", "Source", "make_source"]
+__all__ = [
+    "Contrast", "DeadLeavesSource", "GeneratedSource", "MixedSource", "NoiseSource", "RealSource", "Source",
+    "make_source",
+]  # fmt: skip
 
 
 def make_source(config: Config, teacher: nn.Module, images: list[Tensor] | None = None) -> Source:
-    """The source of `config.method`.
+    """The source of `config.method`, mixed with dead leaves where `config.dead_leaves` asks for it.
 
     Args:
         config: settings of the run.
@@ -30,8 +35,17 @@ def make_source(config: Config, teacher: nn.Module, images: list[Tensor] | None 
     device = next((p.device for p in teacher.parameters()), torch.device("cpu"))
     if (config.method == "real") != (images is not None):
         raise TrainingError(f"method {config.method!r} {'needs' if config.method == 'real' else 'must not see'} images")
+    main = _method(config, teacher, images, device)
+    if not config.dead_leaves:
+        return main
+    return MixedSource(main, DeadLeavesSource(config.patch, seed=config.seed, device=device), config.dead_leaves)
+
+
+def _method(config: Config, teacher: nn.Module, images: list[Tensor] | None, device: torch.device) -> Source:
     if config.method == "noise":
         return NoiseSource(config.patch, seed=config.seed, device=device)
+    if config.method == "dead-leaves":
+        return DeadLeavesSource(config.patch, seed=config.seed, device=device)
     if config.method == "real":
         return RealSource(images, config.patch, seed=config.seed, device=device)
     return GeneratedSource(

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dfkd.errors import ImageError
 from dfkd.images import luma, read_image
 from dfkd.resize import imresize
 from dfkd.seeds import stream
 from dfkd.sources.base import Source
+from dfkd.sources.crops import Crops
 
 
 class RealSource(Source):
@@ -27,14 +27,9 @@ class RealSource(Source):
     """
 
     def __init__(self, images: list[Tensor], patch: int = 48, seed: int = 0, device: torch.device | str = "cpu"):
-        if not images:
-            raise ImageError("no images to train on")
-        if small := [tuple(i.shape[-2:]) for i in images if min(i.shape[-2:]) < patch]:
-            raise ImageError(f"{len(small)} images, the first {small[0]}, are smaller than the patch of {patch} pixels")
-        self.images, self.patch, self.device = images, patch, device
+        self.patch, self.device = patch, device
         self._rng = stream(seed, "real")
-        # Large pictures have more to show: each is drawn in proportion to its area.
-        self._areas = torch.tensor([float(image.shape[-2] * image.shape[-1]) for image in images])
+        self._crops = Crops(images, patch, self._rng)
 
     @classmethod
     def from_files(cls, paths: Iterable[str | os.PathLike], patch: int = 48, **options) -> RealSource:
@@ -44,16 +39,7 @@ class RealSource(Source):
 
     def crops(self, batch: int) -> Tensor:
         """High-resolution crops [batch, 1, patch, patch] in one of the eight orientations each."""
-        chosen = torch.multinomial(self._areas, batch, replacement=True, generator=self._rng)
-        return torch.cat([self._crop(self.images[i]) for i in chosen.tolist()]).to(self.device)
-
-    def _crop(self, image: Tensor) -> Tensor:
-        top, left = (self._draw(side - self.patch + 1) for side in image.shape[-2:])
-        crop = image[..., top : top + self.patch, left : left + self.patch].rot90(self._draw(4), (2, 3))
-        return crop.flip(3) if self._draw(2) else crop
-
-    def _draw(self, below: int) -> int:
-        return int(torch.randint(below, (), generator=self._rng))
+        return self._crops.draw(batch).to(self.device)
 
     def sample(self, batch: int, scale: int) -> Tensor:
         """Crops shrunk bicubically, [batch, 1, patch / scale, patch / scale]."""

@@ -1,0 +1,66 @@
+"""Choose step sizes for long runs by short ones, judged without data: by agreement with the teacher on drawn images.
+
+Each candidate is trained for a few hundred steps with the whole schedule squeezed into them, and its averaged student
+is compared with the teacher on dead leaves of a seed that no run uses. No benchmark is looked at. Candidates and
+outcomes are written to a record as they come; those already there are not run again.
+
+    python book/_scripts/choose_step_sizes.py dfkd/records/step-sizes.json
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from pathlib import Path
+
+from dfkd import Config, Distillation, load_teacher, make_source, make_student, records
+from dfkd.evaluate import agreement
+from dfkd.sources import DeadLeavesSource
+
+STEPS, WIDTH, HELD_OUT_SEED = 300, 32, 10_000
+CANDIDATES = {
+    "slicing": ({"method": "dead-leaves", "init": "teacher"}, {"lr": (3e-4, 6e-4, 1.2e-3)}),
+    "noise": ({"method": "noise"}, {"lr": (5e-4, 1e-3, 2e-3)}),
+    "generator": ({"method": "dfsr"}, {"lr": (5e-4, 1e-3, 2e-3), "generator_lr": (1e-5, 1e-4, 1e-3)}),
+    "contrast": ({"method": "cmi"}, {"w_contrast": (0.1, 1.0, 10.0)}),
+}
+
+
+def outcome(teacher, settings: dict) -> dict:
+    """Train with these settings; agreement in dB by scale, and what it cost."""
+    config = Config(steps=STEPS, **settings)
+    source = make_source(config, teacher)
+    run = Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)
+    started = time.process_time()
+    for _ in run.rounds():
+        pass
+    spent = time.process_time() - started
+    found = {}
+    for scale in config.scales:
+        held_out = DeadLeavesSource(config.patch, seed=HELD_OUT_SEED)
+        found[f"x{scale}"] = round(agreement(teacher, run.averaged.module, held_out, scale), 3)
+    return {"agreement": found, "movement": source.movement(), "cpu_seconds": round(spent, 1)}
+
+
+def main(path: Path, wanted: list[str]) -> None:
+    record = json.loads(path.read_text()) if path.exists() else {"outcomes": []}
+    record |= {
+        "command": records.command(), "teacher": "vdsr", "steps": STEPS, "held_out_seed": HELD_OUT_SEED,
+        "hardware": records.hardware(), "versions": records.versions(),
+    }  # fmt: skip
+    teacher = load_teacher("vdsr")
+    for group in wanted or CANDIDATES:
+        fixed, grid = CANDIDATES[group]
+        for values in itertools.product(*grid.values()):
+            settings = fixed | dict(zip(grid, values, strict=True))
+            if any(done["settings"] == settings for done in record["outcomes"]):
+                continue
+            record["outcomes"].append({"group": group, "settings": settings, **outcome(teacher, settings)})
+            print(record["outcomes"][-1], flush=True)
+            records.write_json(path, record)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
