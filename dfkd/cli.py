@@ -99,6 +99,7 @@ def distill(
     lr: Annotated[float | None, typer.Option(help="Student's. [default: 1e-3 for adam, 0.1 for paper]")] = None,
     generator_lr: Annotated[float, typer.Option(help="Step size of G and h.")] = D.generator_lr,
     z_lr: Annotated[float, typer.Option(help="Step size of z.")] = D.z_lr,
+    w_adversarial: Annotated[float, typer.Option(help="Weight of L_GEN.")] = D.w_adversarial,
     w_recon: Annotated[float, typer.Option(help="W_R.")] = D.w_recon,
     w_contrast: Annotated[float, typer.Option(help="W_C.")] = D.w_contrast,
     temperature: Annotated[float, typer.Option(help="tau of Eq. 12.")] = D.temperature,
@@ -126,9 +127,9 @@ def distill(
     config = Config(
         method=method, scales=tuple(scale), steps=steps or D.steps, batch=batch, patch=patch, parts=parts,
         imitation_steps=imitation_steps, generation_steps=generation_steps, blocks=shape["blocks"], init=init,
-        optim=optim, lr=lr, generator_lr=generator_lr, z_lr=z_lr, w_recon=w_recon, w_contrast=w_contrast,
-        temperature=temperature, denominator=denominator, bank=bank, negatives=negatives, layers=tuple(layer or ()),
-        replay=replay, dead_leaves=dead_leaves, seed=seed,
+        optim=optim, lr=lr, generator_lr=generator_lr, z_lr=z_lr, w_adversarial=w_adversarial,
+        w_recon=w_recon, w_contrast=w_contrast, temperature=temperature, denominator=denominator, bank=bank,
+        negatives=negatives, layers=tuple(layer or ()), replay=replay, dead_leaves=dead_leaves, seed=seed,
     )  # fmt: skip
     header = {
         "kind": "distill", "command": records.command(), "started": records.now(), "teacher": teacher,

@@ -41,6 +41,7 @@ class Config:
         z_lr: Adam's step size for z.
         clip: bound on the norm of the student's gradient.
         average: weight of the newest student in the running average of weights that a run ends with.
+        w_adversarial: weight of L_GEN, 1 in the paper; 0 leaves a generator that is only asked to be plausible.
         w_recon: W_R; by default L_R pulls at G(z) about as hard as L_GEN (see a record's gradient_norms).
         w_contrast: W_C; likewise for L_cr.
         temperature: tau of Eq. 12.
@@ -70,6 +71,7 @@ class Config:
     z_lr: float = 1e-2
     clip: float = 0.4
     average: float = 0.01
+    w_adversarial: float = 1.0
     w_recon: float = 100.0
     w_contrast: float = 10.0
     temperature: float = 0.1

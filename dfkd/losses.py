@@ -125,6 +125,7 @@ def generator_loss(
     *,
     w_recon: float,
     w_contrast: float = 0.0,
+    w_adversarial: float = 1.0,
 ) -> dict[str, Tensor]:
     """L_G: Eq. 4 without a contrastive term, Eq. 13 with one.
 
@@ -134,13 +135,14 @@ def generator_loss(
         contrastive: L_cr, Eq. 12, or None.
         w_recon: W_R.
         w_contrast: W_C.
+        w_adversarial: weight of L_GEN, 1 in both equations; 0 to see what the other terms do without it.
 
     Returns:
         Every term before weighting, and their weighted sum: 'adversarial', 'reconstruction', 'contrastive' (if any),
         'total'. Only 'total' is to be differentiated; the others are there to be looked at.
     """
     terms = {"adversarial": adversarial, "reconstruction": reconstruction}
-    total = adversarial + w_recon * reconstruction
+    total = w_adversarial * adversarial + w_recon * reconstruction
     if contrastive is not None:
         terms["contrastive"] = contrastive
         total = total + w_contrast * contrastive

@@ -52,8 +52,8 @@ def _method(config: Config, teacher: nn.Module, images: list[Tensor] | None, dev
         config.scales, patch=config.patch, batch=config.batch, bank=config.bank, replay=config.replay,
         generation_steps=0 if config.method == "untrained" else config.generation_steps,
         contrast=_contrast(config, teacher, device) if config.method == "cmi" else None,
-        w_recon=config.w_recon, w_contrast=config.w_contrast, lr=config.generator_lr, z_lr=config.z_lr,
-        optimise_z=config.optimise_z, seed=config.seed, device=device,
+        w_adversarial=config.w_adversarial, w_recon=config.w_recon, w_contrast=config.w_contrast,
+        lr=config.generator_lr, z_lr=config.z_lr, optimise_z=config.optimise_z, seed=config.seed, device=device,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ class GeneratedSource(Source):
         scales: upscaling factors.
         patch: side of the teacher's outputs; images have side patch / scale.
         generation_steps: inner steps of a generation stage; with 0 the generators stay as they were made.
+        w_adversarial: weight of L_GEN.
         w_recon: W_R.
         w_contrast: W_C.
         contrast: the contrastive term of Eq. 13; None leaves Eq. 4.
@@ -37,13 +38,14 @@ class GeneratedSource(Source):
     """
 
     def __init__(
-        self, scales: tuple[int, ...], *, patch: int = 48, generation_steps: int = 2, w_recon: float = 1.0,
-        w_contrast: float = 0.0, contrast: Contrast | None = None, lr: float = 1e-4, z_lr: float = 1e-2,
-        optimise_z: bool = True, batch: int = 16, bank: int = 4096, replay: float = 0.0, seed: int = 0,
-        device: torch.device | str = "cpu",
+        self, scales: tuple[int, ...], *, patch: int = 48, generation_steps: int = 2,
+        w_adversarial: float = 1.0, w_recon: float = 1.0, w_contrast: float = 0.0, contrast: Contrast | None = None,
+        lr: float = 1e-4, z_lr: float = 1e-2, optimise_z: bool = True, batch: int = 16, bank: int = 4096,
+        replay: float = 0.0, seed: int = 0, device: torch.device | str = "cpu",
     ):  # fmt: skip
         self.generation_steps, self.batch, self.replay, self.device = generation_steps, batch, replay, device
-        self.w_recon, self.w_contrast, self.contrast = w_recon, w_contrast, contrast
+        self.w_adversarial, self.w_recon, self.w_contrast = w_adversarial, w_recon, w_contrast
+        self.contrast = contrast
         self.lr, self.z_lr, self.optimise_z = lr, z_lr, optimise_z
         with seeded(seed, "generators"):
             self.generators = nn.ModuleDict({str(s): Generator(patch // s) for s in scales}).to(device)
@@ -92,7 +94,7 @@ class GeneratedSource(Source):
         contrastive, rows = self.contrast.loss(lr, scale, self.banks[scale]) if self.contrast else (None, {})
         terms = generator_loss(
             adversarial_loss(teacher_sr, student(lr, scale)), reconstruction_loss(lr, teacher_sr, scale), contrastive,
-            w_recon=self.w_recon, w_contrast=self.w_contrast,
+            w_recon=self.w_recon, w_contrast=self.w_contrast, w_adversarial=self.w_adversarial,
         )  # fmt: skip
         return terms, {"image": lr.detach(), **rows}
 
