@@ -37,7 +37,7 @@ ROWS = {
     "two parts, identity blocks": dict(method="dfsr", parts=2, init="identity"),
     "everything": dict(method="cmi", w_contrast=1.0, parts=2),  # chapter 8
 }
-CORNERS = {"astronaut": (264, 40), "chelsea": (36, 90), "coffee": (100, 200), "rocket": (30, 280)}
+CORNERS = {"astronaut": (264, 40), "chelsea": (36, 90), "coffee": (100, 200), "rocket": (100, 0)}
 SIDE = 240  # divisible by 2, 3 and 4
 CLOSE_UP = (..., slice(74, 170), slice(83, 179))  # of the astronaut: the mission patch on her sleeve
 LEARN_FROM = ("brick", "camera", "coins", "grass", "gravel", "hubble_deep_field", "moon", "page", "text")
