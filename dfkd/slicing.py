@@ -63,6 +63,7 @@ def slice_teacher(
     return student
 
 
+@torch.no_grad()
 def choose_channels(activations: Tensor, following: nn.Conv2d, width: int, rng: torch.Generator) -> list[int]:
     """The channels from which the others can best be told linearly, by QR with column pivoting.
 

@@ -45,7 +45,7 @@ def moved(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
     return {name for name, p in module.named_parameters() if not torch.equal(before[name], p)}
 
 
-@pytest.mark.parametrize("method", ["noise", "real", "untrained", "dfsr", "cmi"])
+@pytest.mark.parametrize("method", ["noise", "real", "dead-leaves", "untrained", "dfsr", "cmi"])
 def test_every_method_runs_and_trains_the_student(method):
     task = run(method)
     before = snapshot(task.student)

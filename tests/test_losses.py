@@ -207,6 +207,8 @@ def test_eq13_gradient_is_the_weights():
     assert gradcheck(lambda a, r, c: generator_loss(a, r, c, w_recon=3.0, w_contrast=0.2)["total"], terms)
     total = generator_loss(*terms, w_recon=3.0, w_contrast=0.2)["total"]
     assert [g.item() for g in torch.autograd.grad(total, terms)] == [1, 3, 0.2]
+    alone = generator_loss(*terms[:2], w_recon=3.0, w_adversarial=0.0)
+    assert alone["adversarial"].item() == -2 and alone["total"].item() == pytest.approx(0.9, abs=1e-12)
 
 
 def test_gradient_norms_by_hand_and_leave_no_gradients_behind():

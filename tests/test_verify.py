@@ -1,0 +1,102 @@
+"""A record can be checked by repeating it, and a false one does not pass."""
+
+import json
+import math
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from dfkd import records
+from dfkd.cli import app
+from dfkd.errors import CheckpointError, UnknownName
+from dfkd.verify import repeat
+
+OPTIONS = "--teacher vdsr-small --width 4 --scale 2 --batch 2 --patch 24 --imitation-steps 2 --method dfsr".split()  # noqa: SIM905
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a hundred-step run."""
+    folder = tmp_path_factory.mktemp("verify") / "run"
+    assert invoke("distill", "--steps", 100, "--out", folder, *OPTIONS).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def change(path, edit):
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.slow
+def test_hundred_steps_repeated_from_the_record_give_the_same_weights(finished):
+    verdict = repeat(*records.find(finished), rounds=50)
+    assert (verdict.rounds, verdict.steps) == (50, 100)
+    assert verdict.weights is True and verdict.same_machine and verdict.holds(0)
+    assert set(verdict.differences.values()) == {0.0}
+
+
+def test_first_part_alone_says_nothing_of_the_weights(finished):
+    result = invoke("verify", finished, "--rounds", 3)
+    assert result.exit_code == 0 and "3 rounds repeated, 6 steps" in result.output and "weights" not in result.output
+    assert repeat(*records.find(finished), rounds=3).weights is None
+
+
+def test_a_curve_that_is_not_the_runs_is_found_out(copy):
+    lines = (copy / "curves.csv").read_text().splitlines()
+    column = lines[0].split(",").index("distillation")
+    cells = lines[2].split(",")
+    cells[column] = repr(float(cells[column]) * 1.02)
+    (copy / "curves.csv").write_text("\n".join([*lines[:2], ",".join(cells), *lines[3:]]) + "\n")
+    assert repeat(*records.find(copy), rounds=3).differences["distillation"] == pytest.approx(0.02, rel=0.05)
+    assert isinstance(invoke("verify", copy, "--rounds", 3).exception, Exception)
+    assert invoke("verify", copy, "--rounds", 3, "--tolerance", 0.05).exit_code == 0
+    assert invoke("verify", copy, "--rounds", 1).exit_code == 0  # the change comes later
+
+
+def test_another_seed_or_setting_is_found_out(copy):
+    change(copy / "record.json", lambda record: record["config"].update(seed=1))
+    assert not repeat(*records.find(copy), rounds=2).holds()
+
+
+def test_weights_of_another_run_are_found_out_on_the_same_machine_only(copy):
+    change(copy / "record.json", lambda record: record.update(weights_sha256="0" * 64))
+    record, curve = records.find(copy)
+    short = {name: column[:2] for name, column in curve.items()}
+    verdict = repeat(record, short, rounds=2)
+    assert verdict.weights is False and not verdict.holds()
+    elsewhere = repeat(record | {"hardware": {"processor": "another"}}, short, rounds=2)
+    assert elsewhere.weights is False and elsewhere.holds()
+
+
+def test_record_file_with_its_curve_beside_it(copy, tmp_path):
+    shutil.move(copy / "record.json", tmp_path / "mine.json")
+    shutil.move(copy / "curves.csv", tmp_path / "mine.csv")
+    record, curve = records.find(tmp_path / "mine.json")
+    assert record["steps"] == curve["step"][-1] == 100
+
+
+def test_what_cannot_be_verified_says_why(tmp_path, copy):
+    with pytest.raises(UnknownName, match="unknown record"):
+        records.find("nosuchrun")
+    (copy / "curves.csv").unlink()
+    with pytest.raises(CheckpointError, match="no curve beside it"):
+        records.find(copy)
+    with pytest.raises(CheckpointError, match="describes no run"):
+        repeat({"kind": "protocol"}, {"step": [1.0]})
+
+
+def test_curves_are_read_as_columns():
+    curve = records.parse_curve("step,a,b\n1,0.5,\n2,0.25,3\n")
+    assert curve["step"] == [1, 2] and curve["a"] == [0.5, 0.25]
+    assert math.isnan(curve["b"][0]) and curve["b"][1] == 3
