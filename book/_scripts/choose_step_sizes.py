@@ -23,7 +23,7 @@ STEPS, WIDTH, HELD_OUT_SEED = 300, 32, 10_000
 CANDIDATES = {
     "slicing": ({"method": "dead-leaves", "init": "teacher"}, {"lr": (3e-4, 6e-4, 1.2e-3)}),
     "noise": ({"method": "noise"}, {"lr": (5e-4, 1e-3, 2e-3)}),
-    "generator": ({"method": "dfsr"}, {"lr": (5e-4, 1e-3, 2e-3), "generator_lr": (1e-5, 1e-4, 1e-3)}),
+    "generator": ({"method": "dfsr"}, {"generator_lr": (1e-5, 1e-4, 1e-3)}),
     "contrast": ({"method": "cmi"}, {"w_contrast": (0.1, 1.0, 10.0)}),
 }
 
