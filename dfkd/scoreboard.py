@@ -36,6 +36,8 @@ ROWS = {
     "two parts, random blocks": dict(method="dfsr", parts=2),  # chapter 7
     "two parts, identity blocks": dict(method="dfsr", parts=2, init="identity"),
     "everything": dict(method="cmi", w_contrast=1.0, parts=2),  # chapter 8
+    "dead leaves": dict(method="dead-leaves"),  # chapter 10
+    "sliced, then dead leaves": dict(method="dead-leaves", init="teacher"),
 }
 CORNERS = {"astronaut": (264, 40), "chelsea": (36, 90), "coffee": (100, 200), "rocket": (100, 0)}
 SIDE = 240  # divisible by 2, 3 and 4

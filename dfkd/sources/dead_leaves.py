@@ -102,6 +102,16 @@ def dead_leaves(side: int, rng: torch.Generator) -> Tensor:
     return (blurred + strength * _texture(frequency, side, rng)).clamp(0, 1)[None, None]
 
 
+def draw_radii(count: int, rng: torch.Generator) -> Tensor:
+    """Radii in pixels, [count], with density proportional to r^-3 between `RADII`: half as large, eight times as many.
+
+    The integral of that density can be inverted: a number uniform between the squared reciprocals of the two bounds is
+    the squared reciprocal of a radius.
+    """
+    smallest, largest = RADII
+    return (largest**-2 + (smallest**-2 - largest**-2) * torch.rand(count, generator=rng)) ** -0.5
+
+
 def _paint(side: int, rng: torch.Generator) -> Tensor:
     """Opaque shapes back to front, [side, side]."""
 
@@ -109,8 +119,7 @@ def _paint(side: int, rng: torch.Generator) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=rng)
 
     count, fine = round(SHAPES_PER_PIXEL * side**2), OVERSAMPLING * side
-    # Inverse of the distribution function of a density proportional to r^-3.
-    radii = OVERSAMPLING * uniform(RADII[1] ** -2, RADII[0] ** -2, count) ** -0.5
+    radii = OVERSAMPLING * draw_radii(count, rng)
     centres, greys = uniform(0, fine, count, 2), uniform(0, 255, count)
     disks = uniform(0, 1, count) < DISKS
     corners = torch.randint(CORNERS[0], CORNERS[1] + 1, (count,), generator=rng)
