@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dfkd
+from dfkd.records import load_record
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,6 +25,7 @@ else:  # tomli comes with pytest there
     import tomli as tomllib
 
 ROOT = book_pages.ROOT
+README = (ROOT / "README.md").read_text()
 CONDA_NAMES = {"pytorch-cpu": "torch"}
 # Taken apart so that this file does not name them either.
 REGISTRIES = [f"{name}.{end}" for name, end in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
@@ -186,3 +188,21 @@ def test_ci_script_can_run():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+
+
+def test_readmes_figures_are_those_of_the_records():
+    rows = re.findall(r"^\| `([\w-]+)`[^|]*\| [\d,]+ \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", README, re.M)
+    assert {"bicubic", "vdsr", "vdsr-half-best", "vdsr-half-cmi"} <= {name for name, *_ in rows}
+    protocol = load_record("protocol-set5")["sets"]
+    for name, *printed in rows:
+        if name in ("bicubic", "vdsr"):
+            network = {"vdsr": "teacher"}.get(name, name)
+            measured = [s["psnr"] for s in protocol if (s["dataset"], s["network"]) == ("Set5", network)]
+        else:
+            measured = [s["psnr"] for s in load_record(name)["scores"] if s["dataset"] == "Set5"]
+        assert [float(x) for x in printed] == [round(x, 2) for x in measured], name
+
+
+def test_readmes_pictures_are_there_and_described():
+    for alt, path in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", README):
+        assert len(alt) > 20 and (ROOT / path).is_file()

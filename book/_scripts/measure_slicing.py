@@ -1,0 +1,72 @@
+"""Slice the public teacher in several ways, score the students on Set5, and keep the figures as a record.
+
+The ways other than the package's are not written here a second time: the script runs the cells of chapter 10 that
+define them. Nothing is chosen by these scores; the package's settings were there before.
+
+    python book/_scripts/measure_slicing.py
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import nbformat
+import torch
+from torch.nn import functional
+
+import dfkd
+from dfkd import records
+from dfkd.sources import DeadLeavesSource, GeneratedSource, NoiseSource
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "dfkd" / "records" / "slicing.json"
+CELLS = ("slice-images", "choose", "refit", "three-ways")
+WIDTH, IMAGES = 32, 192
+
+
+def chapter_names(teacher) -> dict:
+    """What the chapter's cells define, for another teacher."""
+    names = {"dfkd": dfkd, "torch": torch, "F": functional, "teacher": teacher, "imresize": dfkd.imresize}
+    names["DeadLeavesSource"] = DeadLeavesSource
+    source = {cell.id: cell.source for cell in nbformat.read(ROOT / "book" / "10_beyond_the_paper.ipynb", 4).cells}
+    for cell_id in CELLS:
+        exec(source[cell_id], names)
+    return names
+
+
+def main() -> None:
+    teacher = dfkd.load_teacher("vdsr")
+    chapter = chapter_names(teacher)
+    some = chapter["look"](DeadLeavesSource(), IMAGES)
+    in_order = {
+        "in order, dead leaves": DeadLeavesSource,
+        "in order, noise": NoiseSource,
+        "in order, untrained generator": lambda: GeneratedSource((2, 3, 4)),
+    }
+    ways = {name: lambda make=make: _in_order(teacher, make()) for name, make in in_order.items()}
+    ways["copied"] = lambda: chapter["slice_badly"](some, WIDTH, fit=False)
+    ways["fitted to the teacher"] = lambda: chapter["slice_badly"](some, WIDTH, fit=True)
+    record = {
+        "kind": "slicing", "summary": f"the public teacher sliced to {WIDTH} channels, {IMAGES} images, no training",
+        "command": "python book/_scripts/measure_slicing.py", "teacher": "vdsr", "images": IMAGES, "seed": 0,
+        "hardware": records.hardware(), "versions": records.versions(), "finished": records.now(), "ways": [],
+    }  # fmt: skip
+    for name, way in ways.items():
+        started = time.process_time()
+        student = way()
+        row = {"way": name, "cpu_seconds": round(time.process_time() - started, 1), "scores": []}
+        for scale in (2, 3, 4):
+            score = dfkd.evaluate(student, "Set5", scale)
+            row["scores"].append({"dataset": "Set5", "scale": scale, "psnr": round(score.psnr, 4)})
+        record["ways"].append(row)
+        print(name, row["cpu_seconds"], [s["psnr"] for s in row["scores"]], flush=True)
+        records.write_json(RECORD, record)
+
+
+def _in_order(teacher, source):
+    return dfkd.slicing.slice_teacher(teacher, WIDTH, source, images=IMAGES)
+
+
+if __name__ == "__main__":
+    main()
