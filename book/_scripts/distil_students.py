@@ -1,0 +1,58 @@
+"""Distil the students whose records the book and the README cite, one after the other; go on where a stop left off.
+
+Each run has its folder under runs/. A finished one is scored on Set5 and Set14, and its record and curve are copied to
+dfkd/records; the weights of those that people may want are copied to dfkd/weights. The four rows of the paper's
+comparison see equally many images. Their step sizes are those of the record 'step-sizes'.
+
+    python book/_scripts/distil_students.py [NAME ...]
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROW = "--teacher vdsr --steps 5000 --lr 1e-3"
+STUDENTS = {
+    "vdsr-half-best": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 6000",
+    "vdsr-half-noise": f"{ROW} --method noise",
+    "vdsr-half-untrained": f"{ROW} --method untrained",
+    "vdsr-half-dfsr": f"{ROW} --method dfsr",
+    "vdsr-half-cmi": f"{ROW} --method cmi --w-contrast 1",
+}
+WITH_WEIGHTS = ("vdsr-half-best", "vdsr-half-cmi")
+
+
+def dfkd(*arguments: str) -> None:
+    print("dfkd", *arguments, flush=True)
+    subprocess.run([sys.executable, "-m", "dfkd", *arguments], check=True, cwd=ROOT)
+
+
+def distil(name: str) -> None:
+    """Start the run, go on with it, or leave a finished one alone."""
+    folder = f"runs/{name}"
+    if (ROOT / folder / "record.json").exists():
+        return
+    if (ROOT / folder / "config.json").exists():
+        dfkd("distill", "--resume", folder)
+    else:
+        dfkd("distill", *STUDENTS[name].split(), "--out", folder)
+
+
+def package(name: str) -> None:
+    """Score a finished run and copy what the package ships of it."""
+    folder = ROOT / "runs" / name
+    dfkd("evaluate", f"runs/{name}", "--dataset", "Set5", "--dataset", "Set14")
+    shutil.copy(folder / "record.json", ROOT / "dfkd" / "records" / f"{name}.json")
+    shutil.copy(folder / "curves.csv", ROOT / "dfkd" / "records" / f"{name}.csv")
+    if name in WITH_WEIGHTS:
+        shutil.copy(folder / "student.safetensors", ROOT / "dfkd" / "weights" / f"{name}.safetensors")
+
+
+if __name__ == "__main__":
+    for student in sys.argv[1:] or STUDENTS:
+        distil(student)
+        package(student)
