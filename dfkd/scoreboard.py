@@ -1,7 +1,7 @@
 """The book's one experiment: the same teacher, student, compute and photographs, and one idea more in every chapter.
 
 A row is a setting of `dfkd.config.Config`. Chapters run theirs with one seed; the record 'scoreboard' holds all of them
-with five (``python book/_scripts/measure_scoreboard.py``).
+with three (``python book/_scripts/measure_scoreboard.py``).
 """
 
 from __future__ import annotations
