@@ -21,7 +21,7 @@ from dfkd.sources import DeadLeavesSource, GeneratedSource, NoiseSource
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "dfkd" / "records" / "slicing.json"
-CELLS = ("slice-images", "choose", "refit", "three-ways")
+CELLS = ("slice-images-a", "choose", "refit", "three-ways")
 WIDTH, IMAGES = 32, 192
 
 
