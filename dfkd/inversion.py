@@ -37,7 +37,7 @@ class BatchNormInputs:
         if not self.layers:
             raise TrainingError(
                 f"{type(network).__name__} has no BatchNorm layer with running statistics, so Eq. 7 has nothing to "
-                "compare with; VDSR and EDSR have none either"
+                "compare with; super-resolution networks seldom have one"
             )
         self._seen: dict[nn.Module, Tensor] = {}
         self._hooks = [layer.register_forward_pre_hook(self._remember) for layer in self.layers]
