@@ -108,6 +108,7 @@ def distill(
     negatives: Annotated[int, typer.Option(help="Rows drawn from it.")] = D.negatives,
     layer: Annotated[list[str] | None, typer.Option(help="Teacher layer h looks at; repeat.")] = None,
     replay: Annotated[float, typer.Option(help="Share of the imitation batch drawn from the bank.")] = D.replay,
+    reuse: Annotated[int, typer.Option(help="Times that a batch and the teacher's answer are used.")] = D.reuse,
     dead_leaves: Annotated[float, typer.Option(help="Share of it drawn by rule.")] = D.dead_leaves,
     images: Annotated[Path | None, typer.Option(help="Pictures for --method real. [default: the 291]")] = None,
     seed: Seed = 0,
@@ -129,7 +130,8 @@ def distill(
         imitation_steps=imitation_steps, generation_steps=generation_steps, blocks=shape["blocks"], init=init,
         optim=optim, lr=lr, generator_lr=generator_lr, z_lr=z_lr, w_adversarial=w_adversarial,
         w_recon=w_recon, w_contrast=w_contrast, temperature=temperature, denominator=denominator, bank=bank,
-        negatives=negatives, layers=tuple(layer or ()), replay=replay, dead_leaves=dead_leaves, seed=seed,
+        negatives=negatives, layers=tuple(layer or ()), replay=replay, reuse=reuse,
+        dead_leaves=dead_leaves, seed=seed,
     )  # fmt: skip
     header = {
         "kind": "distill", "command": records.command(), "started": records.now(), "teacher": teacher,

@@ -50,6 +50,7 @@ class Config:
         negatives: rows drawn from it for a contrastive loss.
         layers: names of the teacher's layers that h looks at; by default an early, a middle and the last hidden one.
         replay: share of an imitation batch drawn from the bank; 0 in the paper's method.
+        reuse: how often a batch and the teacher's answer to it are used; 1 in the paper's method.
         dead_leaves: share of an imitation batch drawn by rule instead; 0 in the paper's method.
         optimise_z: whether z is updated between the inner steps (Algorithm 1, line 20).
         seed: of all random streams.
@@ -80,6 +81,7 @@ class Config:
     negatives: int = 256
     layers: tuple[str, ...] = ()
     replay: float = 0.0
+    reuse: int = 1
     dead_leaves: float = 0.0
     optimise_z: bool = True
     seed: int = 0
@@ -91,7 +93,7 @@ class Config:
         pick("denominator", self.denominator, DENOMINATORS)
         if not self.scales or any(s < 2 or self.patch % (4 * s) for s in self.scales):
             raise TrainingError(f"scales {self.scales} and patch {self.patch}: patch must be a multiple of 4 * scale")
-        counts = ("steps", "batch", "imitation_steps", "parts", "blocks", "bank", "negatives")
+        counts = ("steps", "batch", "imitation_steps", "parts", "blocks", "bank", "negatives", "reuse")
         for name in counts:
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")

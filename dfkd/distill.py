@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dfkd.answers import Answered, Answers
 from dfkd.config import Config
 from dfkd.errors import TrainingError
 from dfkd.losses import distillation_loss
@@ -56,6 +57,7 @@ class Distillation:
         config: all settings.
 
     Attributes:
+        answers: what the teacher said, kept for `reuse`.
         averaged: the running average of the student's weights, a module with the student's signature: evaluate this.
         part, round: where the run stands; k and the count of rounds within the part.
 
@@ -70,6 +72,7 @@ class Distillation:
         self.teacher = teacher.to(memory_format=torch.channels_last).requires_grad_(False).eval()
         self.student = student.to(memory_format=torch.channels_last)
         self.source, self.config = source, config
+        self.answers = Answers(config.reuse, seed=config.seed)
         self.part = self.round = 0
         self._sizes = split(config.blocks, config.parts)
         self._rng, self._growth_rng = stream(config.seed, "scales"), stream(config.seed, "growth")
@@ -97,10 +100,7 @@ class Distillation:
 
     def imitation_step(self) -> float:
         """One update of the student towards the teacher on images of the source (lines 10 to 14); returns L_KD."""
-        scale = self._draw_scale()
-        lr = self.source.sample(self.config.batch, scale)
-        with torch.no_grad():
-            teacher_sr = self.teacher(lr, scale)
+        scale, lr, teacher_sr = self.answers.draw(self._ask)
         loss = distillation_loss(teacher_sr, self.student(lr, scale))  # Eq. 5; Eq. 14 in the last part
         # The paper's optimiser minimises the sum over the batch's pixels; its clipping makes up for the size of that.
         objective = loss * teacher_sr.numel() if self.config.optim == "paper" else loss
@@ -119,6 +119,12 @@ class Distillation:
         self._step_in_part += 1
         return loss.item()
 
+    def _ask(self) -> Answered:
+        scale = self._draw_scale()
+        lr = self.source.sample(self.config.batch, scale)
+        with torch.no_grad():
+            return scale, lr, self.teacher(lr, scale)
+
     @property
     def rounds_in_part(self) -> int:
         """Rounds of the present part; the last one takes what does not divide evenly."""
@@ -131,6 +137,11 @@ class Distillation:
         part = min(self.part, self.config.parts - 1)  # a finished run stands at the end of its last part
         before = part * (self.config.rounds // self.config.parts) * self.config.imitation_steps
         return before + self._step_in_part
+
+    @property
+    def batches(self) -> int:
+        """Batches of different images seen so far."""
+        return self.answers.asked
 
     @property
     def finished(self) -> bool:
@@ -191,6 +202,7 @@ class Distillation:
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "source": self.source.state_dict(),
+            "answers": self.answers.state_dict(),
             "rng": self._rng.get_state(),
             "growth_rng": self._growth_rng.get_state(),
         }
@@ -206,5 +218,6 @@ class Distillation:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.source.load_state_dict(state["source"])
+        self.answers.load_state_dict(state["answers"])
         self._rng.set_state(state["rng"])
         self._growth_rng.set_state(state["growth_rng"])

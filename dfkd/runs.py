@@ -37,6 +37,7 @@ class Task(Protocol):
     """What a folder can hold: a distillation or a teacher's training."""
 
     averaged: nn.Module
+    batches: int  # of different images, seen so far
 
     def rounds(self) -> Iterator[dict[str, float]]:
         """Go on; yield losses by name, with 'step', whenever a checkpoint may be taken."""
@@ -154,7 +155,7 @@ class Run:
             "summary": _summary(self.header),
             "finished": records.now(),
             "steps": self.curves[-1]["step"],
-            "images_seen": self.curves[-1]["step"] * self.header["config"]["batch"],
+            "images_seen": self.task.batches * self.header["config"]["batch"],
             **{name: round(value, 1) for name, value in self._spent().items()},
             "resumed": self.resumed,
             "files_read": places(self.files.paths, self.folder),

@@ -79,6 +79,11 @@ class TeacherTraining:
             losses = [self.training_step() for _ in range(min(self.ROUND, self.config.steps - self.step))]
             yield {"step": self.step, "l1": sum(losses) / len(losses)}
 
+    @property
+    def batches(self) -> int:
+        """Batches seen so far."""
+        return self.step
+
     def notes(self) -> dict[str, dict]:
         """Nothing to add to the losses."""
         return {}

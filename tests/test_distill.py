@@ -1,11 +1,13 @@
 """Algorithm 1: what each stage moves, what a resumed run repeats, how the student grows."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
 from torch import nn
 
+from dfkd.answers import Answers
 from dfkd.config import Config
 from dfkd.distill import Distillation, make_student
 from dfkd.errors import TrainingError, UnknownName
@@ -171,6 +173,39 @@ def test_replay_draws_banked_images():
     assert sum(torch.equal(image, banked[0]) for image in sample) == 2
 
 
+def test_each_answer_is_used_as_often_as_asked():
+    answers, made = Answers(uses=3, held=2), iter(range(1000))
+    drawn = [answers.draw(lambda: (next(made), None, None))[0] for _ in range(300)]
+    counts = Counter(drawn)
+    assert answers.asked == len(counts) == 101  # 100 spent thrice or still in the pool, and the pool never empty
+    assert max(counts.values()) == 3 and sum(n < 3 for n in counts.values()) <= 2
+    assert [Answers(uses=1).draw(lambda: (7, None, None))[0] for _ in range(2)] == [7, 7]
+
+
+def test_reuse_asks_the_teacher_less():
+    class Counting(VDSR):
+        asked = 0
+
+        def forward(self, lr, scale):
+            Counting.asked += 1
+            return super().forward(lr, scale)
+
+    config = Config(**{**SMALL, "method": "noise", "steps": 200, "reuse": 4})
+    task = Distillation(Counting(6, 3), make_student(config, 4), make_source(config, teacher()), config)
+    list(task.rounds())
+    assert Counting.asked == task.batches and 200 / 4 <= task.batches < 64 + 200 / 4
+
+
+def test_resumed_run_with_reuse_repeats_the_uninterrupted_one_bit_for_bit():
+    whole, first, second = (run("dfsr", reuse=3, steps=80) for _ in range(3))
+    list(whole.rounds())
+    for _, _ in zip(range(36), first.rounds(), strict=False):
+        pass
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    list(second.rounds())
+    assert same(weights(whole), weights(second)) and second.batches == whole.batches
+
+
 def test_paper_optimiser_minimises_the_sum_with_sgd():
     task = run("noise", optim="paper", clip=1e9)
     assert isinstance(task.optimiser, torch.optim.SGD) and task.optimiser.param_groups[0]["momentum"] == 0.9
@@ -227,8 +262,8 @@ def test_source_images_have_the_promised_shape_and_range():
 
 @pytest.mark.parametrize(
     "wrong",
-    [dict(method="dfrs"), dict(scales=(5,)), dict(steps=0), dict(parts=99), dict(replay=1.0), dict(init="zeros"),
-     dict(optim="sgd"), dict(generation_steps=-1), dict(scales=())],
+    [dict(method="dfrs"), dict(scales=(5,)), dict(steps=0), dict(parts=99), dict(replay=1.0), dict(reuse=0),
+     dict(init="zeros"), dict(optim="sgd"), dict(generation_steps=-1), dict(scales=())],
 )  # fmt: skip
 def test_wrong_settings_are_refused_with_a_word_why(wrong):
     with pytest.raises((TrainingError, UnknownName)) as error:
