@@ -40,7 +40,7 @@ def links(tmp_path, monkeypatch, **environment) -> dict:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    options = {"repository_url": "default", "launch_buttons": {"binderhub_url": "hub"}}
+    options = {"repository_url": "default", "launch_buttons": {"binderhub_url": "hub", "colab_url": "colab"}}
     config = SimpleNamespace(html_theme_options=options)
     extension("repository_links").add_links(SimpleNamespace(srcdir=tmp_path), config)
     return options
@@ -51,7 +51,21 @@ def test_buttons_lead_to_the_fork_that_builds_the_book(tmp_path, monkeypatch):
     assert options["repository_url"] == "https://github.com/fork/book"
     assert options["repository_branch"] == "draft"
     assert options["use_issues_button"] is True
-    assert options["launch_buttons"]
+    assert set(options["launch_buttons"]) == {"binderhub_url", "colab_url"}
+
+
+def test_no_colab_button_for_a_host_that_colab_cannot_open(tmp_path, monkeypatch):
+    options = links(tmp_path, monkeypatch, GITHUB_REPOSITORY="fork/book", GITHUB_SERVER_URL="https://example.org")
+    assert set(options["launch_buttons"]) == {"binderhub_url"}
+
+
+def test_colab_button_leads_to_the_copies():
+    app = SimpleNamespace(config=SimpleNamespace(html_theme_options={"repository_branch": "main"}))
+    address = "https://example.org/github/fork/book/blob/{}/book/01.ipynb"
+    buttons = [{"text": "Colab", "url": address.format("main")}, {"text": "Binder", "url": address.format("main")}]
+    context = {"header_buttons": [{"type": "group", "buttons": buttons}, {"type": "link", "url": "x"}]}
+    extension("repository_links").point_colab_at_copies(app, "book/01", "page.html", context, None)
+    assert [button["url"] for button in buttons] == [address.format("colab"), address.format("main")]
 
 
 def test_no_buttons_where_nobody_knows_the_repository(tmp_path, monkeypatch):

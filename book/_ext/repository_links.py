@@ -2,6 +2,9 @@
 
 On GitHub's runners the environment says which repository and branch that is; elsewhere the git remote does. Where
 neither knows, there are no buttons.
+
+Colab shows MyST's directives raw, so its button leads to the plain copies that the publishing workflow pushes to a branch
+of the same repository (`book/_scripts/write_colab_notebooks.py`).
 """
 
 import os
@@ -9,12 +12,14 @@ import re
 import subprocess
 from pathlib import Path
 
+COPIES_BRANCH = "colab"
 BUTTONS = ("use_repository_button", "use_issues_button", "use_edit_page_button")
 
 
 def setup(app):
     """Connect to Sphinx."""
     app.connect("config-inited", add_links)
+    app.connect("html-page-context", point_colab_at_copies, priority=502)  # the theme makes the buttons at 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -30,6 +35,17 @@ def add_links(app, config):
     options["repository_url"] = url
     options["repository_branch"] = os.environ.get("GITHUB_REF_NAME") or git(root, "branch", "--show-current") or "main"
     options.update(dict.fromkeys(BUTTONS, True))
+    if not url.startswith("https://github.com/"):  # Colab opens no other host
+        options.get("launch_buttons", {}).pop("colab_url", None)
+
+
+def point_colab_at_copies(app, pagename, templatename, context, doctree):
+    """Put the copies' branch in place of the book's own into the addresses of Colab's buttons."""
+    branch = app.config.html_theme_options.get("repository_branch")
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if button["text"] == "Colab":
+                button["url"] = button["url"].replace(f"/blob/{branch}/", f"/blob/{COPIES_BRANCH}/", 1)
 
 
 def url_from_environment(environment) -> str:
