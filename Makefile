@@ -71,9 +71,9 @@ test: packages
 units: packages
 	$(BIN)/python -m pytest $(ARGS)
 
-# Runs every cell; compares the stored output of those tagged nbval-check-output.
+# Runs every cell; compares the stored output of those tagged nbval-check-output; fails where a chapter costs too much.
 chapters: packages
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
+	$(BIN)/python -m pytest -p tests.budget --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(CHAPTERS)
 
 # ---- housekeeping ----------------------------------------------------------------------------------------------------

@@ -109,8 +109,9 @@ def test_citations_name_authors_and_year(convert):
 
 def test_boxes_become_quotations(convert):
     assert convert("```{note}\nLook {eq}`eq-psnr`.\n```").startswith("> **Note**\n>\n> Look (")
-    assert convert(":::{admonition} Mind *this*\n:class: warning\n\n- a\n- b\n:::") == "> **Mind *this***\n>\n> - a\n> - b"
-    assert convert("```{admonition} Proof\n:class: dropdown\nx\n```").startswith("<details>\n<summary>Proof</summary>\n\nx")
+    assert convert(":::{admonition} Mind *it*\n:class: tip\n\n- a\n- b\n:::") == "> **Mind *it***\n>\n> - a\n> - b"
+    proof = convert("```{admonition} Proof\n:class: dropdown\nx\n```")
+    assert proof == "<details>\n<summary>Proof</summary>\n\nx\n\n</details>"
     assert convert("- item\n\n  ```{tip}\n  x\n  ```") == "- item\n\n  > **Tip**\n  >\n  > x"
     assert convert("````{note}\n```{tip}\nx\n```\n````") == "> **Note**\n>\n> > **Tip**\n> >\n> > x"
 

@@ -3,8 +3,8 @@
 On GitHub's runners the environment says which repository and branch that is; elsewhere the git remote does. Where
 neither knows, there are no buttons.
 
-Colab shows MyST's directives raw, so its button leads to the plain copies that the publishing workflow pushes to a branch
-of the same repository (`book/_scripts/write_colab_notebooks.py`).
+Colab shows MyST's directives raw, so its button leads to the plain copies that the publishing workflow pushes to a
+branch of the same repository (`book/_scripts/write_colab_notebooks.py`).
 """
 
 import os

@@ -112,7 +112,7 @@ class Targets:
             elif token.type == "heading_open":
                 title = tokens[place + 1].content
                 self.titles.setdefault(page, title)
-                self.others |= {label: (title, page) for label in waiting}
+                self.others |= dict.fromkeys(waiting, (title, page))
                 waiting = []
             elif is_directive(token):
                 self.add_directive(token, page)
@@ -316,9 +316,7 @@ class Converter:
 
     def html(self, text: str) -> str:
         """HTML whose pictures are asked for where they are."""
-        return re.sub(
-            r"""(\bsrc=)(["'])(?!https?:|data:)(.+?)\2""", lambda m: f"{m[1]}{m[2]}{self.addresses.file(m[3])}{m[2]}", text
-        )
+        return re.sub(r"""(?<=\bsrc=["'])(?!https?:|data:)[^"']+""", lambda match: self.addresses.file(match[0]), text)
 
 
 def is_web(address: str) -> bool:
