@@ -1,11 +1,13 @@
 """The book's sources keep their promises: labels, alt texts, citations, exercises, outputs that can be compared."""
 
 import importlib
+import importlib.util
 import pkgutil
 import re
 import statistics
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import book_pages
 import pytest
@@ -31,6 +33,8 @@ PAGES = [pytest.param(path, id=path.stem) for path in pages()]
 
 LONGEST_CELL, MEDIAN_CELL = 25, 6
 MIN_EXERCISES = 3
+WORDS_A_MINUTE, CODE_LINES_A_MINUTE = 200, 12
+READING_SLACK = 10  # minutes by which a chapter's own estimate may differ from the count
 
 # ---- what the checks look for ----------------------------------------------------------------------------------------
 
@@ -174,6 +178,87 @@ def test_metadata_is_only_what_a_reader_needs(chapter):
     notebook = book_pages.nbformat.read(chapter, as_version=4)
     assert notebook.metadata.kernelspec.name == "python3"
     assert set(notebook.metadata) <= {"kernelspec", "language_info", "mystnb"}
+
+
+# ---- numbers of chapters, times --------------------------------------------------------------------------------------
+
+
+def title(path) -> str:
+    """The first heading of a page."""
+    return re.search(r"^# (.+)$", prose(path), re.M)[1]
+
+
+def minutes_to_read(chapter) -> float:
+    """From its words and lines of code, those of the solutions included."""
+    words = len(re.findall(r"\w[\w'’-]*", prose(chapter)))
+    lines = sum(code_length(cell.source) for cell in cells(chapter, "code"))
+    return words / WORDS_A_MINUTE + lines / CODE_LINES_A_MINUTE
+
+
+def stated_times(chapter) -> tuple[int, int]:
+    """What a chapter's first cell says: minutes to read, seconds to run."""
+    text = " ".join(cells(chapter, "markdown")[0].source.split())
+    read = re.search(r"\*\*Time:\*\* (\d+) minutes to read", text)
+    run = re.search(r"\*\*To run:\*\* about (?:(a|\d+) minutes?|(\d+) seconds)", text)
+    assert read and run, "say **Time:** N minutes to read. **To run:** about N seconds (or a minute)"
+    return int(read[1]), int(run[2]) if run[2] else 60 * int(run[1].replace("a", "1"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_chapters_and_nothing_else_have_numbers(page):
+    number = re.match(r"(\d+)_", page.stem)
+    assert re.findall(r"^\d+(?=\. )", title(page)) == ([str(int(number[1]))] if number else [])
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_reading_time_is_what_the_words_take(chapter):
+    counted = minutes_to_read(chapter)
+    assert abs(stated_times(chapter)[0] - counted) <= READING_SLACK, f"{counted:.0f} minutes by its words and code"
+
+
+def test_first_page_lists_every_chapter_with_number_and_times():
+    row = re.compile(r"^\| \[(\d+)\. .+?\]\((\w+)\) \| .+ \| (\d+) \| (\d+) \|$", re.M)
+    rows = row.findall((BOOK / "index.md").read_text())
+    listed = {name: (int(number), int(read), int(run)) for number, name, read, run in rows}
+    assert listed == {path.stem: (int(path.stem[:2]), *stated_times(path)) for path in notebooks()}
+
+
+# ---- diagrams and the divider of the first page ----------------------------------------------------------------------
+
+DIAGRAMS = [pytest.param(path, id=path.stem) for path in sorted((BOOK / "images").glob("*.svg"))]
+PHONE = 380  # a diagram is drawn for a width that needs no shrinking there, but for the margins
+
+
+@pytest.mark.parametrize("diagram", DIAGRAMS)
+def test_diagrams_are_shown_and_lead_to_pages(diagram):
+    hrefs = [link.get("href") for link in ET.parse(diagram).iter("{http://www.w3.org/2000/svg}a")]
+    targets = {(diagram.parent / href.partition("#")[0]).resolve() for href in hrefs}
+    assert targets
+    assert targets <= {page.resolve() for page in pages()}
+    assert any(f"(images/{diagram.name})" in prose(page) for page in pages())
+
+
+@pytest.mark.parametrize("diagram", DIAGRAMS)
+def test_diagrams_have_a_title_two_themes_and_letters_for_a_phone(diagram):
+    root, text = ET.parse(diagram).getroot(), diagram.read_text()
+    assert root.findtext("{http://www.w3.org/2000/svg}title")
+    assert 'html[data-theme="dark"] .diagram' in text
+    assert "prefers-color-scheme: dark" in text  # where it is a picture, as in Jupyter
+    assert float(root.get("viewBox").split()[2]) <= PHONE
+    sizes = [root.get("font-size"), *re.findall(r"font-size[:=] ?\"?([\d.]+)(?=px|\")", text)]
+    assert min(map(float, sizes)) >= 13
+
+
+def test_divider_shows_what_the_packaged_student_makes():
+    spec = importlib.util.spec_from_file_location("draw_divider", BOOK / "_scripts" / "draw_divider.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made = script.pictures()
+    labels = " | ".join(f"{name}, {decibels:.2f} dB" for name, (_, decibels) in made.items())
+    assert f":labels: {labels}\n" in (BOOK / "index.md").read_text()
+    for name, (square, _) in made.items():
+        stored = dfkd.images.read_image(BOOK / "images" / f"patch_{name}.webp")
+        assert (stored - square).abs().mean() < 0.02
 
 
 # ---- code on the first pages -----------------------------------------------------------------------------------------

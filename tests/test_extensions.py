@@ -117,3 +117,21 @@ def test_only_thebes_scripts_are_dropped():
     assert is_thebe(SimpleNamespace(filename=None, attributes={"body": 'const THEBE_JS_URL = "x"'}))
     assert not is_thebe(SimpleNamespace(filename="_static/doctools.js", attributes={}))
     assert not is_thebe("_static/book.css")
+
+
+# ---- inline_diagrams -------------------------------------------------------------------------------------------------
+
+
+def test_a_diagram_becomes_part_of_the_page():
+    svg = """<?xml version="1.0"?>
+<svg class="diagram">
+  <title>Boxes</title>
+  <!-- a note -->
+  <a href="../07_progressive.ipynb#growing"><text>chapter 7</text></a>
+  <path marker-end="url(#tip)"/>
+</svg>"""
+    html = extension("inline_diagrams").inline(svg, 'A "box"', lambda href: href.upper())
+    assert html.startswith('<svg role="group" aria-label="A &quot;box&quot;" class="diagram">')
+    assert '<a href="../07_PROGRESSIVE.IPYNB#growing">' in html
+    assert 'url(#tip)' in html
+    assert not any(part in html for part in ("<?xml", "<title>", "note"))

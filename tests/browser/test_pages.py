@@ -53,3 +53,72 @@ def test_theme_follows_the_reader(page_opener):
         return sum(int(part) for part in colour.strip("rgb()").split(",")[:3])
 
     assert background(dark=True) < 200 < 600 < background(dark=False)
+
+
+# ---- the first page's divider, and the diagrams ----------------------------------------------------------------------
+
+
+def test_the_first_pages_divider_moves_by_keyboard_from_disk(page_opener):
+    page = page_opener("book/index.html", disk=True, width=380).page
+    divider = page.locator(".dfkd-divider")
+    control, before = divider.locator("input"), divider.locator(".dfkd-picture").first
+    clip = "e => getComputedStyle(e).clipPath"
+    start = before.evaluate(clip)
+    control.focus()
+    page.keyboard.press("ArrowLeft")
+    assert control.input_value() == "49"
+    assert "bicubic" in control.get_attribute("aria-valuetext")
+    assert before.evaluate(clip) != start
+    assert control.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+
+
+def test_the_first_pages_divider_is_two_pictures_without_scripts(page_opener):
+    divider = page_opener("book/index.html", disk=True, javascript=False).page.locator(".dfkd-divider")
+    first, second = (picture.bounding_box() for picture in divider.locator("img").all())
+    assert second["y"] >= first["y"] + first["height"]
+    assert not divider.locator("input").is_visible()
+
+
+DRAWN = ["book/index.html", "book/07_progressive.html", "book/08_whole_algorithm.html"]
+
+
+@pytest.mark.parametrize("path", DRAWN)
+def test_parts_of_a_diagram_lead_to_pages(page_opener, site, path):
+    page = page_opener(path).page
+    links = page.locator("svg.diagram a")
+    targets = {link.get_attribute("href") for link in links.all()}
+    assert len(targets) > 2
+    assert all((site / "book" / target).is_file() for target in targets)
+    links.first.focus()
+    page.keyboard.press("Tab")  # the next one, and now the browser knows that a keyboard is at work
+    box = page.locator("svg.diagram a:focus-visible .box")
+    assert box.evaluate("e => getComputedStyle(e).strokeWidth") == "4px"
+    target = page.locator("svg.diagram a:focus-visible").get_attribute("href")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/book/{target}")
+
+
+@pytest.mark.parametrize("path", DRAWN)
+def test_a_diagram_follows_the_themes_switch(page_opener, path):
+    page = page_opener(path).page
+    ink = "getComputedStyle(document.querySelector('svg.diagram text')).fill"
+    light = page.evaluate(ink)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert page.evaluate(ink) != light
+
+
+@pytest.mark.parametrize("path", DRAWN)
+def test_a_diagram_can_be_read_on_a_phone(page_opener, path):
+    page = page_opener(path, width=380).page
+    drawn = page.locator("svg.diagram")
+    zoom = drawn.evaluate("e => e.getBoundingClientRect().width / e.viewBox.baseVal.width")
+    assert 13 * zoom >= 11
+    assert drawn.evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
+def test_chapter_numbers_are_in_the_sidebar_and_not_at_the_appendices(page_opener):
+    names = page_opener("book/index.html").page.locator(".bd-sidebar-primary .toctree-l1 > a").all_inner_texts()
+    numbered = [name for name in names if name[0].isdigit()]
+    assert numbered[0].startswith("1. ")
+    assert len(numbered) > 8
+    assert {"Notation", "Glossary"} <= {name.strip() for name in names}
