@@ -1,4 +1,4 @@
-"""The command line: ``dfkd train-teacher | distill | evaluate | upscale | models``."""
+"""The command line: ``dfkd train-teacher | distill | evaluate | upscale | export | models``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import dfkd
 from dfkd import records, runs, zoo
 from dfkd.config import DENOMINATORS, INITS, METHODS, OPTIMS, Config
 from dfkd.data import DATASETS, benchmark_files
-from dfkd.errors import DfkdError, TrainingError, pick
+from dfkd.errors import DfkdError, ExportError, TrainingError, pick
 from dfkd.evaluate import evaluate as score
+from dfkd.export import TOLERANCE as EXPORT_TOLERANCE
+from dfkd.export import check_onnx, export_onnx
 from dfkd.images import picture_format, read_image, write_image
 from dfkd.provenance import unexplained
 from dfkd.train import TrainConfig
@@ -259,6 +261,25 @@ def upscale(
     write_image(out, upscale_image(zoo.load_model(model).to(device), image, scale, tile=tile))
     height, width = image.shape[-2:]
     typer.echo(f"{out}: {width}x{height} -> {scale * width}x{scale * height} by {model}")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Name, safetensors file or run folder; see 'dfkd models'.")],
+    out: Annotated[Path, typer.Argument(help="ONNX file to write.")],
+    scale: Annotated[int, typer.Option(help="Upscaling factor, fixed in the file.", min=2, max=8)] = 2,
+    check: Annotated[bool, typer.Option(help="Run the file with onnxruntime and compare with PyTorch.")] = True,
+) -> None:
+    """Write a network as ONNX, for images of any size."""
+    network = zoo.load_model(model)
+    export_onnx(network, out, scale)
+    found = ""
+    if check:
+        difference = check_onnx(out, network, scale)
+        if not difference < EXPORT_TOLERANCE:
+            raise ExportError(f"{out} differs from the network by {difference:.1e}; do not use it")
+        found = f", differs from PyTorch by at most {difference:.0e}"
+    typer.echo(f"{out}: {model} at x{scale}, {out.stat().st_size / 1000:.0f} kB{found}")
 
 
 @app.command()

@@ -24,6 +24,10 @@ class CheckpointError(DfkdError):
     """A file of weights that is damaged, does not fit, or holds code."""
 
 
+class ExportError(DfkdError):
+    """A network that cannot be written for another runtime, or such a file that does not do what it should."""
+
+
 class TrainingError(DfkdError):
     """A run that cannot start, cannot go on, or cannot be resumed."""
 

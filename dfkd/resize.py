@@ -51,6 +51,8 @@ def imresize(
         raise ImageError("imresize takes either scale= or size=, not both")
     if scale is not None and not 0 < scale < math.inf or size is not None and min(size) < 1:
         raise ImageError(f"imresize needs a positive scale or size, not scale={scale}, size={size}")
+    if torch.compiler.is_compiling() and scale is not None and scale >= 1 and float(scale).is_integer():
+        return enlarge(x, int(scale), a)
     height, width = x.shape[-2:]
     out_height, out_width = size if size is not None else (_ceil(height * scale), _ceil(width * scale))
     if min(out_height, out_width) < 1:
@@ -59,6 +61,36 @@ def imresize(
     down = _matrix(height, out_height, scale or out_height / height, a, antialias, x.dtype, x.device)
     across = _matrix(width, out_width, scale or out_width / width, a, antialias, x.dtype, x.device)
     return down @ x @ across.T
+
+
+def enlarge(x: Tensor, scale: int, a: float = CUBIC_A) -> Tensor:
+    """The same as `imresize` for a whole factor, as convolutions whose kernels know nothing of the image's size.
+
+    Matrices are made for one size. An exported network meets any, so `imresize` comes here while a network is traced.
+    Between two pixels `scale` new ones lie at fixed places: `scale` kernels of five weights each, one a place.
+
+    Args:
+        x: images, [batch, channels, height, width], sides of at least 2.
+        scale: factor for both sides.
+        a: the cubic kernel's free parameter.
+
+    Returns:
+        [batch, channels, scale * height, scale * width].
+    """
+    places = (np.arange(scale) + 0.5) / scale - 0.5  # in (-0.5, 0.5)
+    kernels = cubic(places[:, None] - np.arange(-2, 3)[None, :], a)
+    kernels = torch.from_numpy(kernels / kernels.sum(axis=1, keepdims=True)).to(x.device, x.dtype)
+    return _stretch(_stretch(x, kernels, 2), kernels, 3)
+
+
+def _stretch(x: Tensor, kernels: Tensor, axis: int) -> Tensor:
+    """Enlarge along one axis, 2 or 3, by five-tap kernels [scale, 5]; the border is mirrored."""
+    size = x.shape[axis]
+    first, last = x.narrow(axis, 0, 2).flip(axis), x.narrow(axis, size - 2, 2).flip(axis)
+    padded = torch.cat([first, x, last], dim=axis)
+    taps = torch.stack([padded.narrow(axis, tap, size) for tap in range(5)], dim=-1)  # [batch, channels, h, w, 5]
+    stretched = taps @ kernels.T  # [batch, channels, h, w, scale]
+    return stretched.movedim(-1, axis + 1).flatten(axis, axis + 1)
 
 
 def _ceil(length: float) -> int:

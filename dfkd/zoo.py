@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from dfkd.checkpoints import read_pickled_module, read_weights, write_weights
 from dfkd.data import VDSR_CHECKPOINT, fetch
 from dfkd.errors import CheckpointError, UnknownName, pick
+from dfkd.models.edsr import EDSR
 from dfkd.models.vdsr import VDSR
 from dfkd.resize import imresize
 
@@ -24,6 +26,7 @@ SHAPES = {
     "vdsr-small": {"width": 32, "blocks": 8},  # the book's teacher, 74,304
     "vdsr-small-half": {"width": 16, "blocks": 8},  # and its student, 18,720
 }
+ARCHITECTURES = {"vdsr": VDSR, "edsr": EDSR}  # what a file may hold, by the name in its description
 
 
 class Bicubic(nn.Module):
@@ -76,13 +79,20 @@ def load_student(name: str | os.PathLike) -> nn.Module:
     return load_model(name)
 
 
-def save_model(path: str | os.PathLike, model: VDSR, **description: Any) -> None:
+def save_model(path: str | os.PathLike, model: VDSR | EDSR, **description: Any) -> None:
     """Write a network as safetensors, with what `load_model` needs to build it and whatever else should be said of it.
 
     Raises:
-        CheckpointError: the place cannot be written; an older file there is left as it was.
+        CheckpointError: a network of another class, or the place cannot be written; an older file there is left as
+            it was.
     """
-    write_weights(path, model.state_dict(), {"architecture": "vdsr", **model.spec(), **description})
+    name = next((name for name, kind in ARCHITECTURES.items() if isinstance(model, kind)), None)
+    if name is None:
+        raise CheckpointError(
+            f"dfkd cannot build a {type(model).__name__} from a file, only {', '.join(ARCHITECTURES)}; "
+            "keep its state_dict with safetensors.torch.save_file"
+        )
+    write_weights(path, model.state_dict(), {"architecture": name, **model.spec(), **description})
 
 
 def names(role: str | None = None) -> list[str]:
@@ -124,13 +134,14 @@ def _packaged(file) -> Entry:
 
 def _build(path: Path) -> nn.Module:
     weights, description = read_weights(path)
-    if not isinstance(description, dict) or description.get("architecture") != "vdsr":
+    if not isinstance(description, dict) or description.get("architecture") not in ARCHITECTURES:
         raise CheckpointError(f"{path} does not say how to build its network; write it with dfkd.save_model")
     # Compared before a network is made: a file that says it is a million channels wide must not cost their memory.
-    width, blocks = len(weights.get("head.weight", ())), len(weights) - 2
-    if (description.get("width"), description.get("blocks")) != (width, blocks) or blocks < 0:
-        raise CheckpointError(f"{path} does not hold the network it describes: {width} channels, {blocks} blocks")
-    model = VDSR(width, blocks)
+    shape = _shape(weights, description["architecture"])
+    if shape != {name: description.get(name) for name in shape} or shape["blocks"] < 0:
+        held = ", ".join(f"{name} {value}" for name, value in shape.items())
+        raise CheckpointError(f"{path} does not hold the network it describes: its weights are those of {held}")
+    model = ARCHITECTURES[description["architecture"]](**shape)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -139,6 +150,16 @@ def _build(path: Path) -> nn.Module:
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise CheckpointError(f"{path} holds weights that are not finite; the run that made it went wrong")
     return model
+
+
+def _shape(weights: dict[str, Tensor], architecture: str) -> dict[str, Any]:
+    """What `spec` says of a network, read off its weights."""
+    width = len(weights.get("head.weight", ()))
+    if architecture == "vdsr":
+        return {"width": width, "blocks": len(weights) - 2}
+    blocks = sum(bool(re.fullmatch(r"body\.\d+\.0\.weight", name)) for name in weights)
+    scales = sorted(int(found[1]) for name in weights if (found := re.fullmatch(r"heads\.([2-9])\.weight", name)))
+    return {"width": width, "blocks": blocks, "scales": scales}
 
 
 def _finished(run: Path) -> Path:

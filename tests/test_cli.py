@@ -69,7 +69,7 @@ def tiny(teacher: Path, out: Path, *more) -> list:
 
 def test_version_and_help():
     assert invoke("--version").stdout == f"dfkd {dfkd.__version__}\n"
-    for command in ((), ("distill",), ("train-teacher",), ("evaluate",), ("upscale",), ("models",)):
+    for command in ((), ("distill",), ("train-teacher",), ("evaluate",), ("upscale",), ("export",), ("models",)):
         result = invoke(*command, "--help")
         assert result.exit_code == 0 and "Usage" in result.stdout
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dfkd.errors import ImageError
 from dfkd.images import read_image
-from dfkd.resize import imresize
+from dfkd.resize import enlarge, imresize
 
 
 def slow_line(line: np.ndarray, out_length: int, scale: float, antialias: bool = True, a: float = -0.5) -> np.ndarray:
@@ -192,3 +192,25 @@ def test_our_border_is_the_only_difference_to_what_matlab_made(data_dir):
     difference = (ours.round() - 255 * read_image(lr).double()).abs()
     assert difference[..., 1:-1, 1:-1].max() < 2.01
     assert 3 < difference.max() < 10
+
+
+# ---- enlarging by convolution, for export ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("shape", [(1, 1, 2, 2), (2, 3, 7, 5), (1, 1, 30, 41)])
+@pytest.mark.parametrize("a", [-0.5, -0.75])
+def test_enlarging_without_a_matrix_gives_the_same(scale, shape, a):
+    x = torch.rand(shape, dtype=torch.float64)
+    torch.testing.assert_close(enlarge(x, scale, a), imresize(x, scale, a=a), atol=1e-12, rtol=0)
+
+
+def test_traced_resizing_meets_any_size():
+    class Double(torch.nn.Module):
+        def forward(self, x):
+            return imresize(x, 2)
+
+    free = {2: torch.export.Dim("height", min=3), 3: torch.export.Dim("width", min=3)}
+    traced = torch.export.export(Double(), (torch.rand(1, 1, 6, 8),), dynamic_shapes={"x": free}).module()
+    x = torch.rand(1, 1, 13, 31)
+    torch.testing.assert_close(traced(x), imresize(x, 2), atol=1e-6, rtol=0)

@@ -1,1 +1,1 @@
-"""The networks: VDSR (teacher and student), the generator G, the instance discriminator h."""
+"""The networks: VDSR (teacher and student), a small EDSR, the generator G, the instance discriminator h."""
