@@ -203,6 +203,12 @@ def test_readmes_figures_are_those_of_the_records():
         assert [float(x) for x in printed] == [round(x, 2) for x in measured], name
 
 
+def test_readme_quotes_the_paper_as_its_record_does():
+    quoted = re.search(r"^\| the paper's student \| [\d,]+ \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", README, re.M)
+    printed = next(r for r in load_record("paper")["rows"] if (r["source"], r["network"]) == ("paper", "cmi"))
+    assert [float(x) for x in quoted.groups()] == printed["psnr"][:3]
+
+
 def test_readmes_pictures_are_there_and_described():
     for alt, path in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", README):
         assert len(alt) > 20 and (ROOT / path).is_file()
