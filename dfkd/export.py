@@ -57,6 +57,7 @@ def export_onnx(model: nn.Module, path: str | os.PathLike, scale: int = 2, *, ch
                     "depend on a tensor, and for sizes computed with NumPy"
                 ) from error
         content = program.model_proto  # made anew whenever it is asked for
+        _forget_origin(content.graph)
         onnx.helper.set_model_props(content, {"scale": str(scale), "network": type(model).__name__})
         file.write(content.SerializeToString())
 
@@ -148,6 +149,13 @@ def _need(package: str) -> Any:
         return import_module(package)
     except ImportError as error:
         raise ExportError(f"ONNX needs the package {package}: pip install onnx onnxscript onnxruntime") from error
+
+
+def _forget_origin(graph: Any) -> None:
+    """Take out the notes on which line of which file made each node: they are longer than a small network's weights."""
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 @contextmanager

@@ -68,6 +68,8 @@ def test_file_says_what_it_is_and_holds_its_weights(model, tmp_path):
     assert {p.key: p.value for p in proto.metadata_props}["scale"] == "3"
     assert [i.name for i in proto.graph.input] == ["lr"] and [o.name for o in proto.graph.output] == ["sr"]
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]  # no second file with the weights
+    content = (tmp_path / "m.onnx").read_bytes()
+    assert b".py" not in content and len(content) < 4 * sum(p.numel() for p in model.parameters()) + 5000
 
 
 def test_exporting_leaves_the_network_as_it_was(either, tmp_path):

@@ -1,0 +1,81 @@
+"""Distil the EDSR teacher of chapter 11 into students of several widths, three seeds each, and keep what came out.
+
+The functions that train, distil and count are the chapter's own cells. Runs already in the record are not repeated.
+
+    python book/_scripts/measure_your_own.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from tqdm.auto import tqdm
+
+from dfkd import records, scoreboard
+from dfkd.evaluate import agreement
+from dfkd.export import export_onnx
+from dfkd.sources import DeadLeavesSource
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "dfkd" / "records" / "your-own.json"
+CELLS = ("setup", "train-teacher", "begin", "count", "milliseconds")
+SEEDS = range(3)
+RUNS = [("dead-leaves", width) for width in (16, 8, 4, 24, 32)] + [("noise", 16), ("dfsr", 16)]
+
+
+def chapter() -> dict:
+    """What the chapter's cells define."""
+    cells = {c.id: c.source for c in nbformat.read(ROOT / "book" / "11_your_own.ipynb", as_version=4).cells}
+    names: dict = {}
+    for cell_id in CELLS:
+        exec(cells[cell_id], names)
+    return names
+
+
+def figures(net, cells: dict) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(net, Path(folder) / "net.onnx", 2)
+        size = (Path(folder) / "net.onnx").stat().st_size
+    return {
+        "psnr": {f"x{scale}": round(scoreboard.score(net, scale), 3) for scale in (2, 3, 4)},
+        "parameters": sum(p.numel() for p in net.parameters()), "multiply_adds": cells["multiply_adds"](net),
+        "milliseconds": round(cells["milliseconds"](net), 2), "onnx_bytes": size,
+    }  # fmt: skip
+
+
+def outcome(method: str, width: int, seed: int, teacher, cells: dict) -> dict:
+    started = time.process_time()
+    run = cells["begin"](teacher, width, method, seed)
+    curve = list(run.rounds())
+    spent, student = time.process_time() - started, run.averaged.module.eval()
+    unseen = DeadLeavesSource(seed=1000, pool=8)
+    return {
+        "method": method, "width": width, "seed": seed, **figures(student, cells),
+        "agreement_x2": round(agreement(teacher, student, unseen, 2), 3), "loss": round(curve[-1]["distillation"], 5),
+        "cpu_seconds": round(spent, 1),
+    }  # fmt: skip
+
+
+def main() -> None:
+    cells = chapter()
+    teacher = cells["train_teacher"]()
+    record = records.read_json(RECORD) if RECORD.exists() else {"runs": []}
+    record |= {
+        "kind": "your-own", "summary": "chapter 11's EDSR, distilled into students of several widths, three seeds each",
+        "command": "python book/_scripts/measure_your_own.py", "budget": cells["BUDGET"],
+        "teacher": figures(teacher, cells), "hardware": records.hardware(), "versions": records.versions(),
+        "finished": records.now(),
+    }  # fmt: skip
+    done = {(run["method"], run["width"], run["seed"]) for run in record["runs"]}
+    wanted = [(*what, seed) for seed in SEEDS for what in RUNS if (*what, seed) not in done]
+    for method, width, seed in tqdm(wanted, desc="runs"):
+        record["runs"].append(outcome(method, width, seed, teacher, cells))
+        record["finished"] = records.now()
+        records.write_json(RECORD, record)
+
+
+if __name__ == "__main__":
+    main()
