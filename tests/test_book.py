@@ -25,8 +25,10 @@ from book_pages import (
     toc_files,
     without_code,
 )
+from test_extensions import extension
 
 import dfkd
+import dfkd.widgets
 
 CHAPTERS = [pytest.param(path, id=path.stem) for path in notebooks()]
 PAGES = [pytest.param(path, id=path.stem) for path in pages()]
@@ -69,6 +71,32 @@ def exercises(text: str) -> set[str]:
 def solutions(text: str) -> set[str]:
     """Labels of the exercises that a page solves."""
     return set(re.findall(r"^[`:]{3,}\{solution(?:-start)?\}\s*(\S+)", text, re.M))
+
+
+def solution_code(path) -> dict[str, list[str]]:
+    """The code cells between a solution's start and its end, by the exercise's label."""
+    code, label = {}, None
+    for cell in book_pages.nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and label:
+            code[label].append(cell.source)
+        elif cell.cell_type == "markdown":
+            for kind, name in re.findall(r"^[`:]{3,}\{solution-(start|end)\} *(\S*)", cell.source, re.M):
+                assert (kind == "end") == bool(label), f"{label or name}: solutions begin and end in turn"
+                label = name or None
+                code |= {name: []} if name else {}
+    assert label is None, f"{label}: the solution has no end"
+    return code
+
+
+def broken_widgets(html: str) -> list[str]:
+    """Sliders and dividers without the script that moves them, and sliders with nothing to move between."""
+    broken = []
+    for widget in re.split(r'(?=<div class="dfkd-widget)', html)[1:]:
+        moved = re.search(r"</div>\s*<script>(?:(?!</script>).)*addEventListener", widget, re.S)
+        frames = dfkd.widgets.stored_frames(widget)
+        if not moved or "dfkd-slider" in widget[:60] and (not frames or len(frames[0]) < 2):
+            broken.append(re.search(r'aria-label="([^"]*)"', widget)[1])
+    return broken
 
 
 def code_length(source: str) -> int:
@@ -145,6 +173,21 @@ def test_compared_cells_have_stored_outputs(chapter):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
+def test_figures_are_stored(chapter):
+    """So that a chapter can be read on a host that does not run it; benchmarks' pixels are drawn, never stored."""
+    draws = [cell for cell in cells(chapter, "code") if "plt.show()" in cell.source]
+    assert [c.source for c in draws if not images(c) and not re.search(r"Set5|Set14|BSD100|Urban100", c.source)] == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_widgets_are_stored_with_what_moves_them(chapter):
+    for cell in cells(chapter, "code"):
+        stored = "".join(str(output.get("data", {}).get("text/html", "")) for output in cell.outputs)
+        assert broken_widgets(stored) == [], cell.source
+        assert "dfkd-widget" in stored or not re.search(r"\b(slider|before_after)\(", cell.source), cell.source
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_only_cells_that_say_so_have_errors_stored(chapter):
     for cell in cells(chapter, "code"):
         errors = [output.ename for output in cell.outputs if output.output_type == "error"]
@@ -165,6 +208,12 @@ def test_exercises_have_solutions(chapter):
     text = prose(chapter)
     assert len(exercises(text)) >= MIN_EXERCISES
     assert solutions(text) == exercises(text)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_solutions_assert_something(chapter):
+    code = solution_code(chapter)
+    assert [label for label, sources in code.items() if not any("assert" in source for source in sources)] == []
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -304,6 +353,21 @@ def test_api_reference_has_every_public_object():
     listed = {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}
     assert len(public_objects()) > 10
     assert public_objects() - listed == set()  # an object without a docstring is left out, and so named here
+
+
+def test_every_public_object_says_what_it_is():
+    """The API reference lists what has a docstring, so this is also what no page would mention."""
+    listed = extension("package_modules").public_modules("dfkd")
+    things = {name: name.rpartition(".") for name in public_objects()}
+    assert {name for name, (module, _, _) in things.items() if module not in listed} == set()
+    silent = [n for n, (module, _, own) in things.items() if not getattr(importlib.import_module(module), own).__doc__]
+    assert silent == []
+
+
+@built
+def test_built_sliders_have_what_moves_them():
+    broken = {page.name: broken_widgets(page.read_text()) for page in sorted((SITE / "book").glob("*.html"))}
+    assert {name: found for name, found in broken.items() if found} == {}
 
 
 @built
