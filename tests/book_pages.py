@@ -1,5 +1,6 @@
 """The book's sources as the checks see them: pages of the table of contents, their prose and their code cells."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -70,3 +71,15 @@ def tags(cell) -> list[str]:
 def images(cell) -> list[str]:
     """Media types of the pictures among a cell's stored outputs."""
     return [kind for output in cell.outputs for kind in output.get("data", {}) if kind.startswith("image/")]
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level modules that a chapter's code imports."""
+    names = set()
+    for cell in cells(path, "code"):
+        for node in ast.walk(ast.parse(re.sub(r"^[%!].*", "", cell.source, flags=re.M))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.split(".")[0])
+    return names

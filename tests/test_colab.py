@@ -1,6 +1,5 @@
 """The chapters' copies for Colab: plain Markdown, the published numbers, a first cell that installs the package."""
 
-import ast
 import importlib.util
 import json
 import os
@@ -16,7 +15,7 @@ import nbformat
 import pytest
 import torch
 import yaml
-from book_pages import BOOK, ROOT, SITE, cells, notebooks, prose, without_code
+from book_pages import BOOK, ROOT, SITE, cells, imported, notebooks, prose, without_code
 from test_book import cited
 
 REPOSITORY = "https://github.com/someone/book"
@@ -151,7 +150,7 @@ def test_copy_has_the_chapters_code_and_outputs(copies, chapter):
     assert f"dfkd @ git+{REPOSITORY}@main" in first.source
     assert copies[chapter.stem].cells[0] is first
     original = cells(chapter, "code")
-    assert [re.sub("^# @title.*\n", "", cell.source) for cell in code] == [cell.source for cell in original]
+    assert [re.sub(r"^# @title.*\n", "", cell.source) for cell in code] == [cell.source for cell in original]
     assert [cell.outputs for cell in code] == [cell.outputs for cell in original]
     nbformat.validate(copies[chapter.stem])
 
@@ -181,21 +180,9 @@ def test_works_cited_are_listed(copies, chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_first_cell_brings_every_import(chapter):
-    brought = set(re.search('in "(.*?)".split', colab.INSTALL)[1].split()) | {"dfkd"}
+    brought = set(re.search('in "(.*?)".split', colab.INSTALL)[1].split()) | {"dfkd", "IPython"}
     module_of = {"scikit-image": "skimage", "scikit-learn": "sklearn", "pillow": "PIL"}
     assert imported(chapter) - set(sys.stdlib_module_names) <= {module_of.get(name, name) for name in brought}
-
-
-def imported(chapter: Path) -> set[str]:
-    """Top-level modules that a chapter imports."""
-    names = set()
-    for cell in cells(chapter, "code"):
-        for node in ast.walk(ast.parse(re.sub(r"^[%!].*", "", cell.source, flags=re.M))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                names.add(node.module.split(".")[0])
-    return names
 
 
 @pytest.mark.skipif(not (SITE / "objects.inv").exists(), reason="the book is not built: run `make book` first")

@@ -1,5 +1,6 @@
 """The project's own files agree with one another, and what is published holds what it needs and no more."""
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -88,6 +89,29 @@ def test_environment_for_binder_has_the_versions_of_constraints():
     wanted = {canonicalize_name(r.name) for r in direct_requirements("book", "test")}
     assert found == {name: constraints()[name] for name in wanted}
     assert "-e .[book,test]" in pip
+
+
+def test_what_chapters_import_is_in_the_environment():
+    """Binder installs what the package and the extra `book` name."""
+    allowed = {canonicalize_name(r.name) for r in direct_requirements("book")} | {"ipython"}  # it is part of ipykernel
+    distributions = importlib.metadata.packages_distributions()
+    for chapter in book_pages.notebooks():
+        modules = book_pages.imported(chapter) - set(sys.stdlib_module_names) - {"dfkd"}
+        brought = {name: {canonicalize_name(d) for d in distributions.get(name, [name])} for name in modules}
+        assert {name for name, by in brought.items() if not by & allowed} == set(), chapter.name
+
+
+def test_binder_installs_the_package_after_it_has_a_torch_without_cuda():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = [entry for entry in listed if isinstance(entry, str)]
+    pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    assert any(entry.startswith("pytorch-cpu=") for entry in conda) and "pip" in conda
+    assert not any(entry.startswith("torch") for entry in pip)  # the wheel for Linux brings CUDA
+    assert pip[-1] == "-e .[book,test]"
+    python = next(entry.removeprefix("python=") for entry in conda if entry.startswith("python="))
+    assert f"Python {python}" in (ROOT / "constraints.txt").read_text().partition("==")[0]
+    # Any of these would be built instead.
+    assert [name for name in ("binder", ".binder", "Dockerfile") if (ROOT / name).exists()] == []
 
 
 def test_version_is_the_same_everywhere():

@@ -398,7 +398,7 @@ def copy_for_colab(path: Path, targets: Targets, addresses: Addresses):
         if cell.cell_type == "markdown":
             cells += markdown_cells(converter.convert(cell.source), cell.id)
         else:
-            cells.append(hidden(cell) if "hide-input" in cell.metadata.get("tags", []) else cell)
+            cells.append(code_cell(cell))
     if converter.cited:
         cells += markdown_cells(reference_list(converter.cited), "works-cited")
     for cell in cells:
@@ -416,10 +416,14 @@ def markdown_cells(text: str, name: str) -> list:
     return [nbformat.v4.new_markdown_cell(p, id=n) for p, n in zip(pieces, names, strict=True)]
 
 
-def hidden(cell):
-    """A cell whose code Colab shows when asked."""
-    cell.metadata["cellView"] = "form"
-    cell.source = f"# @title Code of this figure\n{cell.source}"
+def code_cell(cell):
+    """A code cell, its tags said in ways that Colab knows."""
+    tags = cell.metadata.get("tags", [])
+    if "hide-input" in tags:
+        cell.metadata["cellView"] = "form"
+        cell.source = f"# @title Code of this figure\n{cell.source}"
+    if "raises-exception" in tags:
+        cell.source = f"# @title Meant to fail: run the next cell afterwards\n{cell.source}"
     return cell
 
 
