@@ -34,6 +34,7 @@ CHAPTERS = [pytest.param(path, id=path.stem) for path in notebooks()]
 PAGES = [pytest.param(path, id=path.stem) for path in pages()]
 
 LONGEST_CELL, MEDIAN_CELL = 25, 6
+LONGEST_LINE = 92  # letters that fit beside the two sidebars of a page 1280 pixels wide
 MIN_EXERCISES = 3
 WORDS_A_MINUTE, CODE_LINES_A_MINUTE = 200, 12
 READING_SLACK = 10  # minutes by which a chapter's own estimate may differ from the count
@@ -201,6 +202,12 @@ def test_cells_are_short(chapter):
     lengths = [code_length(cell.source) for cell in cells(chapter, "code")]
     assert max(lengths) <= LONGEST_CELL
     assert statistics.median(lengths) <= MEDIAN_CELL
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_lines_of_code_fit_a_page(chapter):
+    lines = [line for cell in cells(chapter, "code") for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > LONGEST_LINE] == []
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

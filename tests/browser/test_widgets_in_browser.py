@@ -14,11 +14,12 @@ def tinted(red, green):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A page with two equal sliders, a third of one parameter, and a divider."""
+    """A page with two equal sliders, a third of one parameter, and two dividers of unequal width."""
     colour = slider(tinted, red=[0, 0.5, 1], green=[0, 1], start=(0.5, 0), alt="A colour", title="Mixing")
     grey = slider(lambda level: torch.full((8, 8), level), level=[0.0, 1.0], alt="A grey")
     divider = before_after(torch.zeros(8, 8), torch.ones(8, 8), alt="A square", labels=("black", "white"))
-    body = "\n".join(widget._repr_html_() for widget in (colour, colour, grey, divider))
+    narrow = before_after(torch.zeros(300, 300), torch.ones(300, 300), alt="A smaller square")
+    body = "\n".join(widget._repr_html_() for widget in (colour, colour, grey, divider, narrow))
     path = tmp_path_factory.mktemp("page") / "page.html"
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Widgets</title>'
     path.write_text(f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>', encoding="utf-8")
@@ -108,7 +109,7 @@ def test_running_another_cell_leaves_a_moved_slider_alone(open_saved):
 
 def test_the_divider_follows_keyboard_and_pointer(open_saved):
     page = open_saved()
-    divider = page.locator(".dfkd-divider")
+    divider = page.locator(".dfkd-divider").first
     control, stage = divider.locator("input"), divider.locator(".dfkd-stage")
     control.press("ArrowRight")
     assert control.input_value() == "51"
@@ -125,6 +126,14 @@ def test_the_divider_follows_keyboard_and_pointer(open_saved):
     assert stage.locator(".dfkd-picture").first.evaluate(clip) != middle
     page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 40)  # no button is held now
     assert control.input_value() == "20"
+
+
+def test_each_divider_is_as_wide_as_its_pictures(open_saved):
+    page = open_saved()
+    for divider, width in zip(page.locator(".dfkd-divider").all(), (480, 300), strict=True):
+        assert divider.locator(".dfkd-stage").bounding_box()["width"] == width
+        assert divider.locator("img").first.bounding_box()["width"] == width
+        assert divider.locator("input").bounding_box()["width"] == width
 
 
 def test_a_narrow_screen_needs_no_sideways_scrolling(open_saved):
