@@ -61,7 +61,7 @@ CUT = "<!-- new cell -->"
 def parser():
     """The parser the book is built with."""
     extensions = yaml.safe_load((ROOT / "_config.yml").read_text())["parse"]["myst_enable_extensions"]
-    return create_md_parser(MdParserConfig(enable_extensions=set(extensions)), RendererHTML)
+    return create_md_parser(MdParserConfig(enable_extensions=set(extensions), dmath_double_inline=True), RendererHTML)
 
 
 def page_sources() -> dict[str, Path]:
