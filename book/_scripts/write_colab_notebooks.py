@@ -37,16 +37,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 kept = []
-for name in "torch numpy scipy pillow matplotlib ipywidgets scikit-image scikit-learn".split():
+for name in "torch numpy scipy pillow scikit-image __LIBRARIES__".split():
     with suppress(PackageNotFoundError):
         kept.append(f"{name}=={version(name)}\\n")
 Path("kept.txt").write_text("".join(kept))
-%pip install --quiet --constraint kept.txt "dfkd @ __WHERE__" matplotlib ipywidgets scikit-learn
+%pip install --quiet --constraint kept.txt "dfkd @ __WHERE__" __LIBRARIES__
 
 import dfkd
 
 print("dfkd", dfkd.__version__)
 """
+
+# What a chapter wants beyond what comes with `dfkd`; the last ones only where its code has the word.
+LIBRARIES = ["ipywidgets", "matplotlib", "scikit-learn"]
+MORE = {"onnx": ["onnx", "onnxruntime", "onnxscript"], "lightning": ["lightning-fabric"]}
 
 BOXES = ("note", "tip", "hint", "important", "warning", "caution", "attention", "danger", "error", "seealso")
 TITLED_BOXES = ("admonition", "dropdown", "topic", "sidebar")
@@ -391,9 +395,7 @@ def copy_for_colab(path: Path, targets: Targets, addresses: Addresses):
     """A chapter's copy, as a notebook."""
     notebook = nbformat.read(path, as_version=4)
     converter = Converter(path.stem, targets, addresses)
-    install = nbformat.v4.new_code_cell(INSTALL.replace("__WHERE__", addresses.package), id="install")
-    install.metadata["cellView"] = "form"
-    cells = [install]
+    cells = [install_cell(notebook, addresses)]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cells += markdown_cells(converter.convert(cell.source), cell.id)
@@ -407,6 +409,14 @@ def copy_for_colab(path: Path, targets: Targets, addresses: Addresses):
     notebook.cells = cells
     notebook.metadata["colab"] = {"collapsed_sections": closed, "provenance": [], "toc_visible": True}
     return notebook
+
+
+def install_cell(notebook, addresses: Addresses):
+    """The first cell of a copy."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    libraries = LIBRARIES + [name for word, names in MORE.items() if word in code for name in names]
+    source = INSTALL.replace("__WHERE__", addresses.package).replace("__LIBRARIES__", " ".join(libraries))
+    return nbformat.v4.new_code_cell(source, id="install", metadata={"cellView": "form"})
 
 
 def markdown_cells(text: str, name: str) -> list:
