@@ -1,11 +1,17 @@
 """The book's Sphinx extensions, without a build."""
 
+import base64
 import importlib.util
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from book_pages import BOOK, ROOT
+from docutils import nodes
+
+from dfkd.zoo import load_model
 
 
 def extension(name: str):
@@ -135,3 +141,40 @@ def test_a_diagram_becomes_part_of_the_page():
     assert '<a href="../07_PROGRESSIVE.IPYNB#growing">' in html
     assert 'url(#tip)' in html
     assert not any(part in html for part in ("<?xml", "<title>", "note"))
+
+
+# ---- upscaler_page ---------------------------------------------------------------------------------------------------
+
+
+def test_page_carries_the_packaged_weights_and_a_picture():
+    data = extension("upscaler_page").data()
+    network, model = data["network"], load_model("vdsr-small")
+    halves = np.frombuffer(base64.b64decode(network["weights"]), dtype="<f2")
+    layers = [model.head, *model.body, model.tail]
+    weights = np.concatenate([layer.weight.numpy().ravel() for layer in layers])
+    assert {"width": network["width"], "blocks": network["blocks"]} == model.spec()
+    np.testing.assert_allclose(halves, weights, rtol=1e-3, atol=1e-6)
+    assert data["photograph"]["address"].startswith("data:image/webp;base64,")
+
+
+def test_only_the_page_that_asks_gets_the_upscaler():
+    added = []
+    app = SimpleNamespace(
+        add_css_file=lambda name: added.append(name), add_js_file=lambda name, **options: added.append(name)
+    )
+    upscaler_page = extension("upscaler_page")
+    for text in ("<p>Nothing of the kind.</p>", '<div class="dfkd-upscaler"></div>'):
+        assert added == []
+        doctree = nodes.container("", nodes.raw("", text, format="html"))
+        upscaler_page.add_files(app, "a page", "page.html", {}, doctree)
+    upscaler_page.add_files(app, "search", "search.html", {}, None)
+    assert added == ["upscaler.css", "upscaler_data.js", "upscaler.js"]
+
+
+def test_data_are_written_where_the_build_looks(tmp_path, monkeypatch):
+    upscaler_page = extension("upscaler_page")
+    monkeypatch.setattr(upscaler_page, "data", lambda: {"network": {}})
+    config = SimpleNamespace(html_static_path=[])
+    upscaler_page.write_data(SimpleNamespace(outdir=tmp_path / "html"), config)
+    (folder,) = config.html_static_path
+    assert (Path(folder) / "upscaler_data.js").read_text() == 'window.dfkdUpscaler = {"network": {}};\n'

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from dfkd import records, scoreboard
 from dfkd.evaluate import agreement
 from dfkd.export import export_onnx
+from dfkd.models.edsr import EDSR
 from dfkd.sources import DeadLeavesSource
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +43,15 @@ def figures(net, cells: dict) -> dict:
     return {
         "psnr": {f"x{scale}": round(scoreboard.score(net, scale), 3) for scale in (2, 3, 4)},
         "parameters": sum(p.numel() for p in net.parameters()), "multiply_adds": cells["multiply_adds"](net),
-        "milliseconds": round(cells["milliseconds"](net), 2), "onnx_bytes": size,
+        "onnx_bytes": size,
     }  # fmt: skip
+
+
+def timings(cells: dict) -> dict[str, float]:
+    """Milliseconds by width, taken in turn several times: what else the machine does then hits all alike."""
+    nets = {width: EDSR(width, blocks=4).eval() for method, width in RUNS if method == "dead-leaves"}
+    rounds = [{width: cells["milliseconds"](net) for width, net in nets.items()} for _ in range(5)]
+    return {str(width): round(min(times[width] for times in rounds), 2) for width in sorted(nets)}
 
 
 def outcome(method: str, width: int, seed: int, teacher, cells: dict) -> dict:
@@ -69,12 +77,14 @@ def main() -> None:
         "teacher": figures(teacher, cells), "hardware": records.hardware(), "versions": records.versions(),
         "finished": records.now(),
     }  # fmt: skip
+    record["milliseconds"] = timings(cells)
     done = {(run["method"], run["width"], run["seed"]) for run in record["runs"]}
     wanted = [(*what, seed) for seed in SEEDS for what in RUNS if (*what, seed) not in done]
     for method, width, seed in tqdm(wanted, desc="runs"):
         record["runs"].append(outcome(method, width, seed, teacher, cells))
         record["finished"] = records.now()
         records.write_json(RECORD, record)
+    records.write_json(RECORD, record)
 
 
 if __name__ == "__main__":

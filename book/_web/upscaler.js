@@ -302,6 +302,7 @@
 
     function figure(name, picture, decibels) {
       const canvas = make("canvas", { width: picture.width, height: picture.height, role: "img", "aria-label": `The region, ${name}` });
+      canvas.style.width = `${picture.width * Math.max(1, Math.floor(256 / picture.width))}px`;
       canvas.getContext("2d").putImageData(new ImageData(picture.data, picture.width, picture.height), 0, 0);
       const caption = decibels === undefined ? name : `${name}, ${decibels.toFixed(2)} dB`;
       return make("figure", { "data-name": name }, canvas, make("figcaption", {}, caption));

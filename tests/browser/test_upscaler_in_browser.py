@@ -151,3 +151,11 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page, saved):
     choose(page, saved / "mine.png")
     enlarge(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_the_books_own_page_has_it(page_opener, site):
+    if not (site / "book" / "11_your_own.html").exists():
+        pytest.skip("this build of the book has no chapter 11")
+    opened = page_opener("book/11_your_own.html", disk=True)
+    opened.page.get_by_role("status").filter(has_text="512 by 512").wait_for()
+    assert opened.problems == []
