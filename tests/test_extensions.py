@@ -139,7 +139,7 @@ def test_a_diagram_becomes_part_of_the_page():
     html = extension("inline_diagrams").inline(svg, 'A "box"', lambda href: href.upper())
     assert html.startswith('<svg role="group" aria-label="A &quot;box&quot;" class="diagram">')
     assert '<a href="../07_PROGRESSIVE.IPYNB#growing">' in html
-    assert 'url(#tip)' in html
+    assert "url(#tip)" in html
     assert not any(part in html for part in ("<?xml", "<title>", "note"))
 
 
