@@ -224,7 +224,7 @@ def test_buttons_and_workflow_name_the_same_branch_and_folder():
 # ---- a copy runs where only torch and friends are installed ----------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def clean(tmp_path_factory) -> Path:
     """Python of a new environment that sees what is installed here except `dfkd`; it can write only to itself."""
     folder = tmp_path_factory.mktemp("environment")
