@@ -72,8 +72,8 @@ units: packages
 	$(BIN)/python -m pytest $(ARGS)
 
 # Runs every cell; compares the stored output of those tagged nbval-check-output; fails where a chapter costs too much.
-# Two threads, as on the machine that the budget means: more would spend processor time waiting for one another.
-chapters: export OMP_NUM_THREADS ?= 2
+# One thread: several also count the time they wait for one another, and how long that is depends on what else is running.
+chapters: export OMP_NUM_THREADS ?= 1
 chapters: packages
 	$(BIN)/python -m pytest -p tests.budget --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg $(CHAPTERS)
