@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-# A free Binder machine: 90 s of two cores a chapter and 10 min the book, with a margin of two for slower ones; 2 GB.
-LIMITS = {"chapter-cpu": 2 * 2 * 90, "book-cpu": 2 * 2 * 600, "chapter-mb": 2000}
+# A free Binder machine: 90 s on two cores a chapter and 10 min the book, with a margin of two on the seconds; 2 GB.
+LIMITS = {"chapter-cpu": 180, "book-cpu": 1200, "chapter-mb": 2000}
 
 ASK = """
 def _cost():
