@@ -34,8 +34,7 @@ def outcome(teacher, settings: dict) -> dict:
     source = make_source(config, teacher)
     run = Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)
     started = time.process_time()
-    for _ in run.rounds():
-        pass
+    list(run.rounds())
     spent = time.process_time() - started
     found = {}
     for scale in config.scales:
