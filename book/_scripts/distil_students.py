@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ROW = "--teacher vdsr --steps 5000 --lr 1e-3"
 STUDENTS = {
+    "vdsr-half-6000": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 6000",
     "vdsr-half-best": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 12500 --reuse 4",
     "vdsr-half-noise": f"{ROW} --method noise",
     "vdsr-half-untrained": f"{ROW} --method untrained",
