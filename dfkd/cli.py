@@ -20,6 +20,7 @@ from dfkd.evaluate import evaluate as score
 from dfkd.export import TOLERANCE as EXPORT_TOLERANCE
 from dfkd.export import check_onnx, export_onnx
 from dfkd.images import picture_format, read_image, write_image
+from dfkd.precision import PRECISIONS
 from dfkd.provenance import unexplained
 from dfkd.train import TrainConfig
 from dfkd.upscale import TILE
@@ -112,6 +113,7 @@ def distill(
     replay: Annotated[float, typer.Option(help="Share of the imitation batch drawn from the bank.")] = D.replay,
     reuse: Annotated[int, typer.Option(help="Times that a batch and the teacher's answer are used.")] = D.reuse,
     dead_leaves: Annotated[float, typer.Option(help="Share of it drawn by rule.")] = D.dead_leaves,
+    precision: Annotated[str, typer.Option(help=f"Of teacher and student: {', '.join(PRECISIONS)}.")] = D.precision,
     images: Annotated[Path | None, typer.Option(help="Pictures for --method real. [default: the 291]")] = None,
     seed: Seed = 0,
     save_every: SaveEvery = runs.SAVE_EVERY,
@@ -133,7 +135,7 @@ def distill(
         optim=optim, lr=lr, generator_lr=generator_lr, z_lr=z_lr, w_adversarial=w_adversarial,
         w_recon=w_recon, w_contrast=w_contrast, temperature=temperature, denominator=denominator, bank=bank,
         negatives=negatives, layers=tuple(layer or ()), replay=replay, reuse=reuse,
-        dead_leaves=dead_leaves, seed=seed,
+        dead_leaves=dead_leaves, precision=precision, seed=seed,
     )  # fmt: skip
     header = {
         "kind": "distill", "command": records.command(), "started": records.now(), "teacher": teacher,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 
 from dfkd.errors import TrainingError, pick
+from dfkd.precision import PRECISIONS
 
 METHODS = {
     "noise": "uniform noise: what a student learns from no images at all",
@@ -52,6 +53,7 @@ class Config:
         replay: share of an imitation batch drawn from the bank; 0 in the paper's method.
         reuse: how often a batch and the teacher's answer to it are used; 1 in the paper's method.
         dead_leaves: share of an imitation batch drawn by rule instead; 0 in the paper's method.
+        precision: of the passes through teacher and student, one of `PRECISIONS`; see dfkd.precision.
         optimise_z: whether z is updated between the inner steps (Algorithm 1, line 20).
         seed: of all random streams.
     """
@@ -83,6 +85,7 @@ class Config:
     replay: float = 0.0
     reuse: int = 1
     dead_leaves: float = 0.0
+    precision: str = "float32"
     optimise_z: bool = True
     seed: int = 0
 
@@ -91,6 +94,7 @@ class Config:
         pick("optimiser", self.optim, OPTIMS)
         pick("init", self.init, INITS)
         pick("denominator", self.denominator, DENOMINATORS)
+        pick("precision", self.precision, PRECISIONS)
         if not self.scales or any(s < 2 or self.patch % (4 * s) for s in self.scales):
             raise TrainingError(f"scales {self.scales} and patch {self.patch}: patch must be a multiple of 4 * scale")
         counts = ("steps", "batch", "imitation_steps", "parts", "blocks", "bank", "negatives", "reuse")

@@ -15,6 +15,7 @@ from dfkd.config import Config
 from dfkd.errors import TrainingError
 from dfkd.losses import distillation_loss
 from dfkd.models.vdsr import VDSR, split
+from dfkd.precision import at_precision
 from dfkd.schedules import cosine, staircase
 from dfkd.seeds import seeded, stream
 from dfkd.slicing import slice_teacher
@@ -89,19 +90,19 @@ class Distillation:
             while self.round < self.rounds_in_part:  # line 7
                 losses = [self.imitation_step() for _ in range(self.config.imitation_steps)]  # lines 8 to 15
                 # lines 16 to 24
-                terms = self.source.improve(self.teacher, self.student, self._draw_scale(), self._generator_rate())
+                terms = self.source.improve(*self._networks(), self._draw_scale(), self._generator_rate())
                 self.round += 1
                 yield self._report(losses, terms)
             self._next_part()  # line 6
 
     def notes(self) -> dict[str, dict]:
         """What a record should say of where the run stands, beside its losses."""
-        return self.source.notes(self.teacher, self.student)
+        return self.source.notes(*self._networks())
 
     def imitation_step(self) -> float:
         """One update of the student towards the teacher on images of the source (lines 10 to 14); returns L_KD."""
         scale, lr, teacher_sr = self.answers.draw(self._ask)
-        loss = distillation_loss(teacher_sr, self.student(lr, scale))  # Eq. 5; Eq. 14 in the last part
+        loss = distillation_loss(teacher_sr, self._networks()[1](lr, scale))  # Eq. 5; Eq. 14 in the last part
         # The paper's optimiser minimises the sum over the batch's pixels; its clipping makes up for the size of that.
         objective = loss * teacher_sr.numel() if self.config.optim == "paper" else loss
         if not math.isfinite(loss.item()):
@@ -123,7 +124,11 @@ class Distillation:
         scale = self._draw_scale()
         lr = self.source.sample(self.config.batch, scale)
         with torch.no_grad():
-            return scale, lr, self.teacher(lr, scale)
+            return scale, lr, self._networks()[0](lr, scale)
+
+    def _networks(self) -> tuple[nn.Module, nn.Module]:
+        """Teacher and student as they are called in training."""
+        return at_precision(self.teacher, self.config.precision), at_precision(self.student, self.config.precision)
 
     @property
     def rounds_in_part(self) -> int:

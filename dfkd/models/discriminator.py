@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from dfkd.errors import TrainingError, UnknownName
+from dfkd.precision import at_precision
 
 
 class TeacherFeatures(nn.Module):
@@ -21,10 +22,12 @@ class TeacherFeatures(nn.Module):
         teacher: network of signature ``teacher(lr, scale)``.
         layers: names of its layers (as in `named_modules`); by default an early, a middle and the last hidden
             convolution.
+        precision: in which the teacher computes, one of `dfkd.precision.PRECISIONS`.
     """
 
-    def __init__(self, teacher: nn.Module, layers: tuple[str, ...] | None = None):
+    def __init__(self, teacher: nn.Module, layers: tuple[str, ...] | None = None, precision: str = "float32"):
         super().__init__()
+        self.precision = precision
         self.teacher = [teacher]  # in a list, so that its weights do not count as this module's
         self.layers = tuple(layers) if layers else default_layers(teacher)
         known = dict(teacher.named_modules())
@@ -35,7 +38,7 @@ class TeacherFeatures(nn.Module):
     def forward(self, lr: Tensor, scale: int) -> Tensor:
         """Features of low-resolution images [batch, channels, height, width]: one row each, [batch, dimensions]."""
         with self._recording() as maps:
-            self.teacher[0](lr, scale)
+            at_precision(self.teacher[0], self.precision)(lr, scale)
         if len(maps) < len(self.layers):
             raise TrainingError(f"the teacher ran without using all of its layers {', '.join(self.layers)}")
         # The small constant keeps the root's gradient finite where a channel is flat, as all are on a black image.
@@ -45,7 +48,7 @@ class TeacherFeatures(nn.Module):
     def _recording(self):
         maps: list[Tensor] = []
         layers = [self.teacher[0].get_submodule(name) for name in self.layers]
-        hooks = [layer.register_forward_hook(lambda _, __, output: maps.append(output)) for layer in layers]
+        hooks = [layer.register_forward_hook(lambda _, __, output: maps.append(output.float())) for layer in layers]
         try:
             yield maps
         finally:

@@ -60,6 +60,6 @@ def _method(config: Config, teacher: nn.Module, images: list[Tensor] | None, dev
 def _contrast(config: Config, teacher: nn.Module, device: torch.device) -> Contrast:
     return Contrast(
         teacher, {scale: config.patch // scale for scale in config.scales}, temperature=config.temperature,
-        denominator=config.denominator, negatives=config.negatives, layers=config.layers, seed=config.seed,
-        device=device,
+        denominator=config.denominator, negatives=config.negatives, layers=config.layers,
+        precision=config.precision, seed=config.seed, device=device,
     )  # fmt: skip

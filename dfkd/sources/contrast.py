@@ -21,16 +21,18 @@ class Contrast:
         denominator: of Eq. 12, 'negatives' or 'all'.
         negatives: rows drawn from the bank each time.
         layers: names of the teacher's layers; see `TeacherFeatures`.
+        precision: in which the teacher computes, one of `dfkd.precision.PRECISIONS`.
         seed: of the weights of h and of the random stream that views and bank rows draw from.
         device: where the teacher is.
     """
 
     def __init__(
         self, teacher: nn.Module, sizes: dict[int, int], *, temperature: float = 0.1, denominator: str = "negatives",
-        negatives: int = 256, layers: tuple[str, ...] = (), seed: int = 0, device: torch.device | str = "cpu",
+        negatives: int = 256, layers: tuple[str, ...] = (), precision: str = "float32", seed: int = 0,
+        device: torch.device | str = "cpu",
     ):  # fmt: skip
         self.temperature, self.denominator, self.negatives = temperature, denominator, negatives
-        self.features = TeacherFeatures(teacher, layers)
+        self.features = TeacherFeatures(teacher, layers, precision)
         scale, size = next(iter(sizes.items()))
         with torch.no_grad():
             dimensions = self.features(torch.rand(1, 1, size, size, device=device), scale).shape[1]
