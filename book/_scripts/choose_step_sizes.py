@@ -25,6 +25,7 @@ CANDIDATES = {
     "noise": ({"method": "noise"}, {"lr": (5e-4, 1e-3, 2e-3)}),
     "generator": ({"method": "dfsr"}, {"generator_lr": (1e-5, 1e-4, 1e-3)}),
     "contrast": ({"method": "cmi"}, {"w_contrast": (0.1, 1.0, 10.0)}),
+    "precision": ({"method": "cmi", "w_contrast": 1.0}, {"precision": ("bfloat16",)}),  # the same is above in float32
 }
 
 

@@ -15,10 +15,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROW = "--teacher vdsr --steps 5000 --lr 1e-3"
+ROW = "--teacher vdsr --steps 9000 --lr 1e-3 --precision bfloat16"
 STUDENTS = {
     "vdsr-half-6000": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 6000",
     "vdsr-half-best": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 12500 --reuse 4",
+    "vdsr-half-cmi-30-minutes": "--teacher vdsr --method cmi --minutes 30",  # as many steps as its machine managed
     "vdsr-half-noise": f"{ROW} --method noise",
     "vdsr-half-untrained": f"{ROW} --method untrained",
     "vdsr-half-dfsr": f"{ROW} --method dfsr",
