@@ -19,6 +19,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from dfkd import records
+from dfkd.answers import Answers
 from dfkd.checkpoints import read_state, replacing, write_state
 from dfkd.config import Config
 from dfkd.data import fetch, training_files
@@ -261,6 +262,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 def measure_speed(header: dict[str, Any], device: str = "cpu", seconds: float = 10.0) -> float:
     """Steps per second of a distillation on this machine now, measured on a throw-away copy of it."""
     task = distillation(header, device)
+    # The run's own pool would do nothing but fill in so short a time; a pool of one batch asks as often as a full one.
+    task.answers = Answers(task.config.reuse, held=1)
     rounds = task.rounds()
     next(rounds)  # the first round also pays for memory and kernels
     started, step = time.monotonic(), task.step

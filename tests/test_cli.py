@@ -394,6 +394,22 @@ def test_measured_speed_counts_each_step_once(teacher):
     assert 0 < runs.measure_speed(header, seconds=0.2) < 1e5
 
 
+def test_measured_speed_knows_that_answers_are_used_again(teacher, monkeypatch):
+    network, make_student, asked, updates = dfkd.load_teacher(teacher), runs.make_student, [], []
+
+    def counted_student(*arguments):
+        student = make_student(*arguments)
+        student.register_forward_hook(lambda *_: updates.append(1))
+        return student
+
+    network.register_forward_hook(lambda *_: asked.append(1))
+    monkeypatch.setattr(runs, "load_teacher", lambda name: network)
+    monkeypatch.setattr(runs, "make_student", counted_student)
+    config = dfkd.Config(method="noise", steps=10_000, batch=1, patch=24, scales=(2,), blocks=2, reuse=4)
+    runs.measure_speed({"config": config.to_dict(), "teacher": "any", "width": 4}, seconds=0.2)
+    assert len(updates) > 20 and abs(len(asked) - len(updates) / 4) <= 1
+
+
 # ---- how it fails ----------------------------------------------------------------------------------------------------
 
 
