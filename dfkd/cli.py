@@ -1,4 +1,4 @@
-"""The command line: ``dfkd train-teacher | distill | evaluate | upscale | export | models``."""
+"""The command line: ``dfkd train-teacher | distill | evaluate | upscale | export | verify | models``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ D, T = Config(), TrainConfig()  # the defaults shown in the help
 Scales = Annotated[list[int], typer.Option("--scale", help="Upscaling factor; repeat for several.")]
 Seed = Annotated[int, typer.Option(help="Of all random streams.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
-Resume = Annotated[Path, typer.Option(help="Go on with the run in this folder; all other options come from it.")]
+Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder; all other options come from it.")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between two checkpoints: what a kill can cost.")]
 
 
@@ -88,7 +88,7 @@ def distill(
     steps: Annotated[int | None, typer.Option(help=f"Updates of the student. [default: {D.steps}]", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.", min=0.01)] = None,
     out: Out = Path("runs/distill"),
-    resume: Resume | None = None,
+    resume: Resume = None,
     student: Annotated[str | None, typer.Option(help=f"Its shape: {', '.join(zoo.SHAPES)}.")] = None,
     width: Annotated[int | None, typer.Option(help="Or its width. [default: half the teacher's]", min=1)] = None,
     blocks: Annotated[int | None, typer.Option(help="And its hidden blocks. [default: the teacher's]", min=1)] = None,
@@ -165,7 +165,7 @@ def train_teacher(
     patch: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = T.patch,
     lr: Annotated[float, typer.Option(help="Step size.")] = T.lr,
     seed: Seed = 0,
-    resume: Resume | None = None,
+    resume: Resume = None,
     save_every: SaveEvery = runs.SAVE_EVERY,
 ) -> None:
     """Train a teacher on real images."""

@@ -11,7 +11,7 @@ PRECISIONS = ("float32", "bfloat16")
 class InBfloat16(nn.Module):
     """A network whose convolutions run in bfloat16 and whose answer is float32; its weights stay as they are.
 
-    Losses, optimisers and averages therefore see float32 throughout. An error of up to 2^-9 of each feature remains:
+    Losses, optimisers and averages therefore see float32 throughout. An error of up to 2^-8 of each feature remains:
     small where a network adds a correction to the bicubic image, as those here do, because resizing keeps float32.
 
     Args:

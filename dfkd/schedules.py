@@ -15,5 +15,5 @@ def cosine(step: int, steps: int) -> float:
 
 
 def staircase(step: int, steps: int) -> float:
-    """A tenth every eighth of the run: the '10 of 80 epochs' of DFSR and the paper, whatever the budget."""
+    """A tenth every eighth of the run: 10 of 80 epochs in DFSR's code (the paper gives the 10), whatever the budget."""
     return 0.1 ** (8 * step // steps)

@@ -94,13 +94,13 @@ def score(model: nn.Module, scale: int) -> float:
 def standings(*rows: str) -> str:
     """The record's figures for some rows, in their order: mean and standard deviation over its seeds, a line each."""
     record = load_record("scoreboard")
-    lines = [f"{'dB on four photographs':28} {'x2':^13} {'x3':^13} {'x4':^13}"]
+    lines = [f"{'dB on four photographs':26} {'x2':^10} {'x3':^10} {'x4':^10}".rstrip()]
     for row in ("bicubic", *(pick("row", row, ROWS) for row in rows), "teacher"):
         runs = [run["psnr"] for run in record["runs"] if run["row"] == row]
         cells = [_cell([run[scale] for run in runs]) for scale in ("x2", "x3", "x4")]
-        lines.append(f"{row:28} {' '.join(cells)}")
+        lines.append(f"{row:26} {' '.join(cells)}".rstrip())
     return "\n".join(lines)
 
 
 def _cell(values: list[float]) -> str:
-    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{mean(values):.2f}       "
+    return f"{mean(values):.2f}±{stdev(values):.2f}" if len(values) > 1 else f"{mean(values):.2f}     "

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
@@ -72,6 +73,13 @@ def test_version_and_help():
     for command in ((), ("distill",), ("train-teacher",), ("evaluate",), ("upscale",), ("export",), ("models",)):
         result = invoke(*command, "--help")
         assert result.exit_code == 0 and "Usage" in result.stdout
+
+
+def test_every_option_says_what_it_is():
+    commands = typer.main.get_command(app).commands
+    assert {name for name, command in commands.items() if not command.help} == set()
+    silent = {(name, p.name) for name, command in commands.items() for p in command.params if not p.help}
+    assert silent == set()
 
 
 def test_models_lists_every_name():

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import typer
 from book_pages import BOOK, ROOT
 from docutils import nodes
 
+from dfkd.cli import app
 from dfkd.zoo import load_model
 
 
@@ -178,3 +180,22 @@ def test_data_are_written_where_the_build_looks(tmp_path, monkeypatch):
     upscaler_page.write_data(SimpleNamespace(outdir=tmp_path / "html"), config)
     (folder,) = config.html_static_path
     assert (Path(folder) / "upscaler_data.js").read_text() == 'window.dfkdUpscaler = {"network": {}};\n'
+
+
+# ---- command_help and package_modules --------------------------------------------------------------------------------
+
+
+def test_commands_are_described_as_their_help_does():
+    command = typer.main.get_command(app).commands["distill"]
+    rows = extension("command_help").described("dfkd distill", command).splitlines()
+    assert rows[0] == f"**`dfkd distill`** {command.help}"
+    assert "| `--out -o` | Run folder to make. Default: `runs/distill`. |" in rows
+    assert any(row.startswith("| `--steps` | Updates of the student. [default: 6000] |") for row in rows)
+    assert len(rows) == 4 + len(command.params)
+
+
+def test_what_a_module_passes_on_is_described_where_it_lives():
+    elsewhere = extension("package_modules").elsewhere
+    passed_on = elsewhere("dfkd.sources")
+    assert {"DeadLeavesSource", "Source"} <= set(passed_on) and "make_source" not in passed_on
+    assert elsewhere("dfkd.losses") == []

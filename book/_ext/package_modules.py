@@ -32,9 +32,24 @@ class PackageModules(SphinxDirective):
         """A heading that can be linked to, then what the docstrings say."""
         section = nodes.section(ids=[nodes.make_id(f"module {module}")], names=[module])
         section += nodes.title("", "", nodes.literal("", module))
-        source = ["```{eval-rst}", f".. automodule:: {module}", "   :members:", "   :show-inheritance:", "```"]
+        source = ["```{eval-rst}", f".. automodule:: {module}", "   :members:", "   :show-inheritance:"]
+        source += [f"   :exclude-members: {', '.join(elsewhere(module))}", "```"]
         self.state.nested_parse(StringList(source, "package-modules"), 0, section)
         return section
+
+
+def elsewhere(module: str) -> list[str]:
+    """Names that a module passes on from a public one, on whose section they have their account."""
+    thing = importlib.import_module(module)
+    others = set(public_modules(module.partition(".")[0])) - {module}
+    return [name for name in getattr(thing, "__all__", []) if getattr(thing, name).__module__ in others]
+
+
+def plain_signature(app, what, name, thing, options, signature, returned):
+    """What a reader can use: commands are called from a shell, and their options have tables of their own."""
+    if name.startswith("dfkd.cli."):
+        return "", None
+    return signature and signature.replace("~", ""), returned and returned.replace("~", "")
 
 
 def public_modules(package: str) -> list[str]:
@@ -48,6 +63,7 @@ def public_modules(package: str) -> list[str]:
 
 
 def setup(app):
-    """Register the directive."""
+    """Register the directive, and what tidies autodoc's signatures."""
     app.add_directive("package-modules", PackageModules)
+    app.connect("autodoc-process-signature", plain_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -23,7 +23,7 @@ STUDENTS = {
     "vdsr-half-noise": f"{ROW} --method noise",
     "vdsr-half-untrained": f"{ROW} --method untrained",
     "vdsr-half-dfsr": f"{ROW} --method dfsr",
-    "vdsr-half-cmi": f"{ROW} --method cmi --w-contrast 1",
+    "vdsr-half-cmi": f"{ROW} --method cmi --w-contrast 10",
 }
 WITH_WEIGHTS = ("vdsr-half-best", "vdsr-half-cmi")
 
