@@ -199,3 +199,11 @@ def test_what_a_module_passes_on_is_described_where_it_lives():
     passed_on = elsewhere("dfkd.sources")
     assert {"DeadLeavesSource", "Source"} <= set(passed_on) and "make_source" not in passed_on
     assert elsewhere("dfkd.losses") == []
+
+
+def test_signatures_hold_what_a_reader_can_type():
+    plain = extension("package_modules").plain_signature
+    shown = plain(None, "function", "dfkd.x.f", None, None, "(a: ~torch.Tensor = <function g at 0x7f12>)", "~x.Frame")
+    assert shown == ("(a: torch.Tensor = g)", "x.Frame")
+    assert plain(None, "class", "dfkd.x.C", None, None, "(a: dict = <factory>)", None) == ("(a: dict = ...)", None)
+    assert plain(None, "function", "dfkd.cli.distill", None, None, "(teacher: str)", "None") == ("", None)

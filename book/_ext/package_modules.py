@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -49,7 +50,8 @@ def plain_signature(app, what, name, thing, options, signature, returned):
     """What a reader can use: commands are called from a shell, and their options have tables of their own."""
     if name.startswith("dfkd.cli."):
         return "", None
-    return signature and signature.replace("~", ""), returned and returned.replace("~", "")
+    plain = [text and re.sub(r"<function (\w+)[^>]*>", r"\1", text.replace("~", "")) for text in (signature, returned)]
+    return plain[0] and plain[0].replace("<factory>", "..."), plain[1]
 
 
 def public_modules(package: str) -> list[str]:
