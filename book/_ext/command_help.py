@@ -1,6 +1,7 @@
 """The directive `command-help`: what ``COMMAND --help`` says of each command of a Typer application, as tables."""
 
 import importlib
+import re
 
 import typer
 from docutils import nodes
@@ -41,6 +42,7 @@ def called(parameter) -> str:
 def said(parameter) -> str:
     """Its help, and the default where that is a plain value of which the help says nothing."""
     text, default = (getattr(parameter, "help", None) or "").replace("|", "\\|"), parameter.default
+    text = re.sub(r"(?<!\w)--[\w-]+", r"`\g<0>`", text)  # or two hyphens become a dash
     if isinstance(default, list | tuple):
         default = ", ".join(map(str, default))
     if default in (None, "", False) or callable(default) or "[default" in text:
