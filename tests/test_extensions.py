@@ -191,6 +191,7 @@ def test_commands_are_described_as_their_help_does():
     assert rows[0] == f"**`dfkd distill`** {command.help}"
     assert "| `--out -o` | Run folder to make. Default: `runs/distill`. |" in rows
     assert any(row.startswith("| `--steps` | Updates of the student. [default: 6000] |") for row in rows)
+    assert "| `--seed` | Of all random streams. Default: `0`. |" in rows
     assert len(rows) == 4 + len(command.params)
 
 

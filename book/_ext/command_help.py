@@ -45,7 +45,7 @@ def said(parameter) -> str:
     text = re.sub(r"(?<!\w)--[\w-]+", r"`\g<0>`", text)  # or two hyphens become a dash
     if isinstance(default, list | tuple):
         default = ", ".join(map(str, default))
-    if default in (None, "", False) or callable(default) or "[default" in text:
+    if default is None or default is False or default == "" or callable(default) or "[default" in text:
         return text
     return f"{text} Default: `{default}`."
 
