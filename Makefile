@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 SITE := _build/html
 CHAPTERS := $(wildcard book/*.ipynb)
 
-# constraints.txt was resolved on 3.11. Asking each candidate to run skips the shims of version managers that lead nowhere.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+# constraints.txt was resolved on 3.11, and some of its versions want no older one. Asking each candidate skips the shims of
+# version managers that lead nowhere, and a Python that cannot make environments.
+PROBE := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c "$(PROBE)" 2>/dev/null && echo $$p && break; done)
 NPM := $(shell command -v npm 2>/dev/null)
 export CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
@@ -22,9 +24,10 @@ help:
 
 # ---- the environment -------------------------------------------------------------------------------------------------
 
-# Torch goes first, alone and pinned: as one wish among many, pip may settle on a build that drags gigabytes of CUDA along.
+# Torch goes first, alone and pinned: as one wish among many, pip may settle on another version. (Which build it takes is for
+# pip's settings to say: the README names the index of those without CUDA.)
 $(VENV)/.torch: constraints.txt
-	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11, or say make PYTHON=/path/to/python."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later with venv found: install one, or say make PYTHON=/path/to/python."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	@touch $@

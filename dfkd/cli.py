@@ -38,7 +38,7 @@ D, T = Config(), TrainConfig()  # the defaults shown in the help
 Scales = Annotated[list[int], typer.Option("--scale", help="Upscaling factor; repeat for several.")]
 Seed = Annotated[int, typer.Option(help="Of all random streams.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
-Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder; all other options come from it.")]
+Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder, with its settings; only --save-every and --device still count.")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between two checkpoints: what a kill can cost.")]
 
 
@@ -60,9 +60,6 @@ def main() -> None:
     except DfkdError as error:
         typer.secho(f"dfkd: {error}", err=True, fg="red")
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.secho("dfkd: stopped; go on with --resume", err=True, fg="yellow")
-        sys.exit(130)
 
 
 def _version(wanted: bool) -> None:
@@ -112,7 +109,7 @@ def distill(
     layer: Annotated[list[str] | None, typer.Option(help="Teacher layer h looks at; repeat.")] = None,
     replay: Annotated[float, typer.Option(help="Share of the imitation batch drawn from the bank.")] = D.replay,
     reuse: Annotated[int, typer.Option(help="Times that a batch and the teacher's answer are used.")] = D.reuse,
-    dead_leaves: Annotated[float, typer.Option(help="Share of it drawn by rule.")] = D.dead_leaves,
+    dead_leaves: Annotated[float, typer.Option(help="Share of the imitation batch drawn by rule.")] = D.dead_leaves,
     precision: Annotated[str, typer.Option(help=f"Of teacher and student: {', '.join(PRECISIONS)}.")] = D.precision,
     images: Annotated[Path | None, typer.Option(help="Pictures for --method real. [default: the 291]")] = None,
     seed: Seed = 0,
@@ -182,7 +179,12 @@ def train_teacher(
 
 def _finish(run: runs.Run) -> None:
     network = "teacher" if run.header["kind"] == "train-teacher" else "student"
-    record = run.carry_out(run.header["config"]["steps"], network)
+    try:
+        record = run.carry_out(run.header["config"]["steps"], network)
+    except KeyboardInterrupt:
+        command = f"dfkd {run.header['kind']} --resume {run.folder}"
+        typer.secho(f"dfkd: stopped; go on with: {command}", err=True, fg="yellow")
+        raise typer.Exit(130) from None
     typer.echo(f"{run.folder / network}.safetensors: {record['summary']}")
     for name, moved in record["at_end"].get("movement", {}).items():
         typer.echo(f"{name} moved by {moved:.1%} of its norm")

@@ -346,6 +346,20 @@ def test_killed_run_goes_on_to_the_same_bits(method, parts, teacher, tmp_path):
     assert [p.name for p in cut.iterdir() if p.name.startswith(".")] == []
 
 
+def test_interrupted_run_says_how_to_go_on(teacher, tmp_path):
+    out = tmp_path / "run"
+    arguments = tiny(teacher, out, "--steps", 100_000, "--method", "noise", "--save-every", 0)
+    process = subprocess.Popen([sys.executable, "-m", "dfkd", *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 600
+    while not (out / "curves.csv").exists():
+        assert process.poll() is None and time.monotonic() < deadline, "ended before it could be interrupted"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip().splitlines()[-1] == f"dfkd: stopped; go on with: dfkd distill --resume {out}"
+
+
 def test_run_killed_before_its_first_checkpoint_starts_anew(teacher, tmp_path):
     options = ("--steps", 4, "--method", "dfsr")
     assert invoke(*tiny(teacher, tmp_path / "whole", *options)).exit_code == 0

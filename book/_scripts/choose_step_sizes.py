@@ -4,7 +4,7 @@ Each candidate is trained for a few hundred steps with the whole schedule squeez
 is compared with the teacher on dead leaves of a seed that no run uses. No benchmark is looked at. Candidates and
 outcomes are written to a record as they come; those already there are not run again.
 
-    python book/_scripts/choose_step_sizes.py dfkd/records/step-sizes.json
+    python book/_scripts/choose_step_sizes.py [GROUP ...]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dfkd import Config, Distillation, load_teacher, make_source, make_student, 
 from dfkd.evaluate import agreement
 from dfkd.sources import DeadLeavesSource
 
+RECORD = Path(__file__).parents[2] / "dfkd" / "records" / "step-sizes.json"
 STEPS, WIDTH, HELD_OUT_SEED = 300, 32, 10_000
 CANDIDATES = {
     "slicing": ({"method": "dead-leaves", "init": "teacher"}, {"lr": (3e-4, 6e-4, 1.2e-3)}),
@@ -48,10 +49,10 @@ def outcome(teacher, settings: dict) -> dict:
     return {"agreement": found, "movement": source.movement(), "cpu_seconds": round(spent, 1)}
 
 
-def main(path: Path, wanted: list[str]) -> None:
-    record = json.loads(path.read_text()) if path.exists() else {"outcomes": []}
+def main(wanted: list[str]) -> None:
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"outcomes": []}
     record |= {
-        "command": records.command(), "teacher": "vdsr", "steps": STEPS, "held_out_seed": HELD_OUT_SEED,
+        "command": "python book/_scripts/choose_step_sizes.py", "teacher": "vdsr", "steps": STEPS, "held_out_seed": HELD_OUT_SEED,
         "hardware": records.hardware(), "versions": records.versions(),
     }  # fmt: skip
     teacher = load_teacher("vdsr")
@@ -63,8 +64,8 @@ def main(path: Path, wanted: list[str]) -> None:
                 continue
             record["outcomes"].append({"group": group, "settings": settings, **outcome(teacher, settings)})
             print(record["outcomes"][-1], flush=True)
-            records.write_json(path, record)
+            records.write_json(RECORD, record)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(sys.argv[1:])
