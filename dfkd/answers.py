@@ -54,7 +54,8 @@ class Answers:
         """The pool, and where its stream stands."""
         return {"pool": list(self._pool), "rng": self._rng.get_state(), "asked": self.asked}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Take over what `state_dict` gave."""
-        self._pool, self.asked = [(left, tuple(batch)) for left, batch in state["pool"]], state["asked"]
+    def load_state_dict(self, state: dict, device: torch.device | str = "cpu") -> None:
+        """Take over what `state_dict` gave, on a device."""
+        self._pool = [(left, (scale, lr.to(device), sr.to(device))) for left, (scale, lr, sr) in state["pool"]]
+        self.asked = state["asked"]
         self._rng.set_state(state["rng"])

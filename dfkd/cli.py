@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 import dfkd
@@ -38,19 +37,12 @@ D, T = Config(), TrainConfig()  # the defaults shown in the help
 Scales = Annotated[list[int], typer.Option("--scale", help="Upscaling factor; repeat for several.")]
 Seed = Annotated[int, typer.Option(help="Of all random streams.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
-Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder, with its settings; only --save-every and --device still count.")]
+Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder, as it began.")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between two checkpoints: what a kill can cost.")]
 
 
-def _device(name: str) -> str:
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
-        raise TrainingError(f"no device {name!r} here ({str(error).splitlines()[0]}); use --device cpu") from error
-    return name
-
-
-Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.", callback=_device)]
+Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.", callback=runs.usable)]
+SameDevice = Annotated[str | None, typer.Option("--device", help="'cpu' or 'cuda'. [default: the run's, or cpu]")]
 
 
 def main() -> None:
@@ -114,12 +106,13 @@ def distill(
     images: Annotated[Path | None, typer.Option(help="Pictures for --method real. [default: the 291]")] = None,
     seed: Seed = 0,
     save_every: SaveEvery = runs.SAVE_EVERY,
-    device: Device = "cpu",
+    device: SameDevice = None,
 ) -> None:
     """Distil a light student from a heavy teacher, without any training image."""
     if resume:
         _finish(runs.open_run(resume, device, save_every))
         return
+    device = device or "cpu"
     shape = zoo.SHAPES[pick("student", student, zoo.SHAPES)] if student else {}
     shape = {**shape, **{name: value for name, value in (("width", width), ("blocks", blocks)) if value}}
     if len(shape) < 2:
@@ -136,7 +129,8 @@ def distill(
     )  # fmt: skip
     header = {
         "kind": "distill", "command": records.command(), "started": records.now(), "teacher": teacher,
-        "width": shape["width"], "images": str(images) if images else None, "config": config.to_dict(),
+        "width": shape["width"], "images": str(images) if images else None, "device": device,
+        "config": config.to_dict(),
     }  # fmt: skip
     if minutes:
         header["config"]["steps"] = _steps_in(minutes, header, device)
@@ -205,7 +199,7 @@ def verify(
     record: Annotated[str, typer.Argument(help="Name of a packaged record, a run folder, or a record's file.")],
     rounds: Annotated[int, typer.Option(help="How many to repeat; all of them compares the weights too.", min=1)] = 10,
     tolerance: Annotated[float, typer.Option(help="Largest relative difference of a curve.", min=0)] = TOLERANCE,
-    device: Device = "cpu",
+    device: SameDevice = None,
 ) -> None:
     """Repeat the first part of a run and compare: exit code 1 if it comes out otherwise."""
     verdict = repeat(*records.find(record), rounds, device)

@@ -27,7 +27,7 @@ class Config:
     Attributes:
         method: where training images come from, one of `METHODS`.
         scales: upscaling factors; one is drawn at random for every update.
-        steps: updates of the student in all, over all parts.
+        steps: updates of the student in all, over all parts; a last round is not cut short.
         batch: M, images an update.
         patch: side of the high-resolution patches in pixels; generated images have side patch / scale.
         imitation_steps: student updates in a round, before the generator has its turn.
@@ -43,7 +43,7 @@ class Config:
         clip: bound on the norm of the student's gradient.
         average: weight of the newest student in the running average of weights that a run ends with.
         w_adversarial: weight of L_GEN, 1 in the paper; 0 leaves a generator that is only asked to be plausible.
-        w_recon: W_R; by default L_R pulls at G(z) about as hard as L_GEN (see a record's gradient_norms).
+        w_recon: W_R; by default L_R pulls at G(z) about as hard as L_GEN at the start (see a record's gradient_norms).
         w_contrast: W_C; likewise for L_cr.
         temperature: tau of Eq. 12.
         denominator: of Eq. 12, 'negatives' as printed or 'all'.
@@ -96,13 +96,19 @@ class Config:
         pick("denominator", self.denominator, DENOMINATORS)
         pick("precision", self.precision, PRECISIONS)
         if not self.scales or any(s < 2 or self.patch % (4 * s) for s in self.scales):
-            raise TrainingError(f"scales {self.scales} and patch {self.patch}: patch must be a multiple of 4 * scale")
+            raise TrainingError(
+                f"scales {self.scales} and patch {self.patch}: each scale at least 2, patch a multiple of 4 * scale"
+            )
         counts = ("steps", "batch", "imitation_steps", "parts", "blocks", "bank", "negatives", "reuse")
         for name in counts:
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.generation_steps < 0 or not 0 <= self.replay < 1 or not 0 <= self.dead_leaves < 1:
             raise TrainingError("generation_steps must not be negative; replay and dead_leaves must lie in [0, 1)")
+        if self.method == "dead-leaves" and self.dead_leaves:
+            raise TrainingError("method 'dead-leaves' draws every image by rule: dead_leaves is for the other methods")
+        if not (self.clip > 0 and 0 < self.average <= 1):
+            raise TrainingError("clip must be positive, average must lie in (0, 1]")
         if self.init == "teacher" and self.parts > 1:
             raise TrainingError("init 'teacher' cuts all blocks out of the teacher at once: parts must be 1")
         if self.method == "cmi" and self.batch < 2:

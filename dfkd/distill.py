@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -69,6 +70,8 @@ class Distillation:
     def __init__(self, teacher: nn.Module, student: nn.Module, source: Source, config: Config):
         if config.parts > 1 and not hasattr(student, "grow"):
             raise TrainingError(f"{type(student).__name__} has no grow(); train it with parts=1")
+        if not any(parameter.requires_grad for parameter in student.parameters()):  # load_student gives frozen ones
+            student.requires_grad_(True).train()
         # On CPUs convolutions are half as fast again in this layout.
         self.teacher = teacher.to(memory_format=torch.channels_last).requires_grad_(False).eval()
         self.student = student.to(memory_format=torch.channels_last)
@@ -85,7 +88,13 @@ class Distillation:
         Yields:
             After each round: 'step', 'part', 'distillation' (the imitation loss, mean over the round), and the
             generation stage's terms as 'generation.<term>'.
+
+        Raises:
+            TrainingError: a loss is not finite, or a student spread over processes is to grow.
         """
+        spread = any(isinstance(module, DistributedDataParallel) for module in self.student.modules())
+        if spread and self.config.parts > 1:
+            raise TrainingError("blocks added later would not be kept equal across processes; train it with parts=1")
         while self.part < self.config.parts:  # line 5
             while self.round < self.rounds_in_part:  # line 7
                 losses = [self.imitation_step() for _ in range(self.config.imitation_steps)]  # lines 8 to 15
@@ -107,8 +116,8 @@ class Distillation:
         objective = loss * teacher_sr.numel() if self.config.optim == "paper" else loss
         if not math.isfinite(loss.item()):
             raise TrainingError(
-                f"the imitation loss became {loss.item()} at step {self.step} of part {self.part}; lower lr. "
-                "The last checkpoint holds the state before"
+                f"the imitation loss became {loss.item()} at step {self.step} of part {self.part}; lower lr and "
+                "start a new run (this one would only come to the same point again)"
             )
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.student_lr * self._student_rate()
@@ -193,7 +202,7 @@ class Distillation:
         report = {"step": self.step, "part": self.part, "distillation": sum(losses) / len(losses)}
         for name, value in terms.items():
             if not math.isfinite(value):
-                raise TrainingError(f"the {name} loss became {value} at step {self.step}; lower generator_lr")
+                raise TrainingError(f"the {name} loss is {value} at step {self.step}; start anew, generator_lr lower")
             report[f"generation.{name}"] = value
         return report
 
@@ -223,6 +232,6 @@ class Distillation:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.source.load_state_dict(state["source"])
-        self.answers.load_state_dict(state["answers"])
+        self.answers.load_state_dict(state["answers"], next(self.student.parameters()).device)
         self._rng.set_state(state["rng"])
         self._growth_rng.set_state(state["growth_rng"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from dfkd.data import benchmark_files, fetch
@@ -79,12 +79,13 @@ def evaluate_images(
 
     The protocol: sides are cut to multiples of `scale`; the low-resolution image is the high-resolution luma shrunk by
     MATLAB's bicubic, neither clipped nor rounded; the output is clipped, not rounded; `scale` pixels are shaved from
-    every border.
+    every border. The model is given each image on the device of its weights.
     """
+    device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
     scores = []
     for hr in tqdm(images, desc=f"{name} on {dataset} x{scale}", total=total, unit="image", leave=False):
         hr = hr[..., : hr.shape[-2] // scale * scale, : hr.shape[-1] // scale * scale]
-        sr = model(imresize(hr, 1 / scale), scale)
+        sr = model(imresize(hr, 1 / scale).to(device), scale)
         scores.append((psnr(sr, hr, shave=scale), ssim(sr, hr, shave=scale)))
     if not scores:
         raise ImageError(f"there is no image to evaluate {name} on")

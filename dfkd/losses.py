@@ -103,11 +103,13 @@ def contrastive_loss(
         A scalar.
 
     Raises:
-        TrainingError: a single row, which has no negatives.
+        TrainingError: a single row, which has no negatives, or no fresh one.
     """
     pick("denominator", denominator, DENOMINATORS)
     if (rows := len(anchors)) < 2:
         raise TrainingError(f"Eq. 12 tells images apart: it needs at least two rows, not {rows}")
+    if fresh is not None and not 1 <= fresh <= rows:
+        raise TrainingError(f"of {rows} rows between 1 and {rows} can be fresh, not {fresh}")
     logits = similarity(anchors, keys) / temperature  # [rows, rows], positives on the diagonal
     if denominator == "all":
         losses = cross_entropy(logits, torch.arange(rows, device=logits.device), reduction="none")

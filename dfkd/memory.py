@@ -60,12 +60,12 @@ class MemoryBank:
         """Everything the bank holds, as tensors and numbers."""
         return {"size": self.size, "rows": dict(self._rows), "added": self._added}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Take over what `state_dict` gave.
+    def load_state_dict(self, state: dict, device: torch.device | str = "cpu") -> None:
+        """Take over what `state_dict` gave, on a device.
 
         Raises:
             TrainingError: the saved bank has another size.
         """
         if state["size"] != self.size:
             raise TrainingError(f"the saved bank has {state['size']} rows, this one {self.size}")
-        self._rows, self._added = {n: v.clone() for n, v in state["rows"].items()}, state["added"]
+        self._rows, self._added = {n: v.to(device, copy=True) for n, v in state["rows"].items()}, state["added"]

@@ -64,9 +64,14 @@ def diversity(features: Tensor) -> float:
 
     Returns:
         Mean of ``1 - cosine`` over all pairs i != j: 0 when all rows agree, about 1 when they are unrelated.
+
+    Raises:
+        ImageError: fewer than two rows, or one of zeros, which points nowhere.
     """
     if features.dim() != 2 or len(features) < 2:
         raise ImageError(f"diversity compares at least two rows [samples, dimensions], not {tuple(features.shape)}")
+    if zeros := int((features == 0).all(dim=1).sum()):
+        raise ImageError(f"{zeros} rows are all zeros and have no direction to compare; subtract another reference")
     return float(1 - _mean_cosine(features.detach().double()))
 
 

@@ -1,4 +1,4 @@
-"""Networks that compute in bfloat16: about twice as fast on processors that can, with eight bits to a number."""
+"""Networks that compute in bfloat16: about twice as fast on processors that can, with eight significant bits."""
 
 from __future__ import annotations
 

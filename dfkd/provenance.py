@@ -17,6 +17,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable
 from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
 
 from dfkd.data import cache_folder
@@ -87,7 +88,8 @@ def unexplained(files: Iterable[str], teacher: str) -> list[str]:
         files: as `places` gives them.
         teacher: name or path of the teacher.
     """
-    expected = (*NEEDED, *SYSTEM, os.path.abspath(teacher), f"{os.path.abspath(teacher)}/*")
+    own = [os.path.abspath(teacher), _place(os.path.abspath(teacher), _roots(None))]  # as it is, and as `places` has it
+    expected = [*NEEDED, *SYSTEM, *(escape(path) + rest for path in own for rest in ("", "/*"))]
     return [file for file in files if not any(fnmatch(file, pattern) for pattern in expected)]
 
 

@@ -62,13 +62,14 @@ class Run:
         header: what is to be done, for ``config.json`` and the record; it must suffice to build `task` again.
         save_every: seconds between two checkpoints.
         files: files read so far, while the task was built.
+        clocks: readings of the processor's and the wall clock when that began: slicing a teacher is part of the cost.
     """
 
     def __init__(
         self, folder: str | os.PathLike, task: Task, header: dict[str, Any], save_every: float = SAVE_EVERY,
-        files: FilesRead | None = None,
+        files: FilesRead | None = None, clocks: tuple[float, float] | None = None,
     ):  # fmt: skip
-        self.save_every, self.files = save_every, files or FilesRead()
+        self.save_every, self.files, self._started = save_every, files or FilesRead(), clocks or _clocks()
         self.folder, self.task, self.header = Path(folder), task, header
         self.curves: list[dict[str, float]] = []
         self.spent = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
@@ -126,7 +127,6 @@ class Run:
         Returns:
             The record.
         """
-        self._started = (time.process_time(), time.monotonic())
         last_save = time.monotonic()
         done = self.curves[-1]["step"] if self.curves else 0
         with self.files, tqdm(total=steps, initial=done, desc=self.header["kind"], unit="step") as bar:
@@ -140,20 +140,23 @@ class Run:
                     last_save = time.monotonic()
         self.save()
         record = self._record()
+        old = self.folder / "record.json"
+        if old.exists() and (kept := records.read_json(old)).get("weights_sha256") == record["weights_sha256"]:
+            record = kept  # the run was finished before; its record may hold scores by now
         file = self.folder / f"{network}.safetensors"
         save_model(file, self.task.averaged.module, role=network, summary=record["summary"])
         records.write_json(self.folder / "record.json", record)
         return record
 
     def _spent(self) -> dict[str, float]:
-        cpu, wall = time.process_time() - self._started[0], time.monotonic() - self._started[1]
+        cpu, wall = (there - then for there, then in zip(_clocks(), self._started, strict=True))
         return {"cpu_seconds": self.spent["cpu_seconds"] + cpu, "wall_seconds": self.spent["wall_seconds"] + wall}
 
     def _record(self) -> dict[str, Any]:
         model = self.task.averaged.module
         return {
             **self.header,
-            "summary": _summary(self.header),
+            "summary": _summary(self.header, self.curves[-1]["step"]),
             "finished": records.now(),
             "steps": self.curves[-1]["step"],
             "images_seen": self.task.batches * self.header["config"]["batch"],
@@ -170,13 +173,18 @@ class Run:
         }
 
 
-def _summary(header: dict[str, Any]) -> str:
+def _clocks() -> tuple[float, float]:
+    """Seconds of this process's processor time, and of the clock."""
+    return time.process_time(), time.monotonic()
+
+
+def _summary(header: dict[str, Any], steps: int) -> str:
     config = header["config"]
     if header["kind"] == "train-teacher":
-        return f"VDSR, {config['width']} wide, {config['blocks']} blocks, {config['steps']} steps on real images"
+        return f"VDSR, {config['width']} wide, {config['blocks']} blocks, {steps} steps on real images"
     return (
         f"VDSR, {header['width']} wide, {config['blocks']} blocks, from {header['teacher']} by {config['method']}, "
-        f"{config['steps']} steps of batch {config['batch']}"
+        f"{steps} steps of batch {config['batch']}"
     )
 
 
@@ -197,11 +205,27 @@ def build_task(header: dict[str, Any], device: str = "cpu") -> Task:
 def distillation(header: dict[str, Any], device: str = "cpu") -> Distillation:
     """The task that a header of kind 'distill' describes."""
     config = Config.from_dict(header["config"])
-    teacher = load_teacher(header["teacher"]).to(device)
+    if header.get("images") and config.method != "real":
+        raise TrainingError(f"pictures are for method 'real'; {config.method!r} must not see any")
+    teacher = load_teacher(header["teacher"]).to(usable(device))
     images = _images(header.get("images"), config.patch) if config.method == "real" else None
     source = make_source(config, teacher, images)
     student = make_student(config, header["width"], teacher, source).to(device)
     return Distillation(teacher, student, source, config)
+
+
+def usable(device: str) -> str:
+    """The device, if it is there.
+
+    Raises:
+        TrainingError: it is not.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        why = str(error).splitlines()[0]
+        raise TrainingError(f"no device {device!r} here ({why}); use --device cpu") from error
+    return device
 
 
 def teacher_training(header: dict[str, Any]) -> TeacherTraining:
@@ -218,14 +242,15 @@ def start_run(
     Raises:
         TrainingError: a run is there already, or the header makes no sense.
     """
+    clocks = _clocks()
     with FilesRead() as files:
-        run = Run(folder, build_task(header, device), header, save_every, files)
+        run = Run(folder, build_task(header, device), header, save_every, files, clocks)
         run.start()
     return run
 
 
-def open_run(folder: str | os.PathLike, device: str = "cpu", save_every: float = SAVE_EVERY) -> Run:
-    """The run in a folder, ready to go on.
+def open_run(folder: str | os.PathLike, device: str | None = None, save_every: float = SAVE_EVERY) -> Run:
+    """The run in a folder, ready to go on, by default on the device it began on.
 
     Raises:
         TrainingError: there is none, or its description makes no sense.
@@ -233,15 +258,16 @@ def open_run(folder: str | os.PathLike, device: str = "cpu", save_every: float =
     """
     if not (Path(folder) / "config.json").is_file():
         raise TrainingError(f"{folder} holds no run; start one without --resume")
+    clocks = _clocks()
     with FilesRead() as files:
         header = records.read_json(Path(folder) / "config.json")
         try:
-            task = build_task(header, device)
+            task = build_task(header, device or header.get("device", "cpu"))
         except (LookupError, TypeError, AttributeError) as error:
             if isinstance(error, DfkdError):
                 raise
             raise TrainingError(f"{folder}/config.json describes no run ({type(error).__name__}: {error})") from error
-        run = Run(folder, task, header, save_every, files)
+        run = Run(folder, task, header, save_every, files, clocks)
         run.resume()
     return run
 
@@ -253,15 +279,17 @@ def _images(folder: str | None, patch: int) -> list[torch.Tensor]:
     elif not (paths := sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in PICTURES)):
         raise TrainingError(f"no pictures ({', '.join(PICTURES)}) in {folder}")
     images = [luma(read_image(path)) for path in tqdm(paths, desc="reading images", unit="image", leave=False)]
-    return [image for image in images if min(image.shape[-2:]) >= patch]
+    if not (large := [image for image in images if min(image.shape[-2:]) >= patch]):
+        raise TrainingError(f"all {len(images)} pictures are smaller than a patch of {patch}x{patch}")
+    return large
 
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def measure_speed(header: dict[str, Any], device: str = "cpu", seconds: float = 10.0) -> float:
-    """Steps per second of a distillation on this machine now, measured on a throw-away copy of it."""
-    task = distillation(header, device)
+    """Steps per second of a distillation on this machine now, measured on a throw-away copy of it, fully grown."""
+    task = distillation({**header, "config": {**header["config"], "parts": 1}}, device)
     # The run's own pool would do nothing but fill in so short a time; a pool of one batch asks as often as a full one.
     task.answers = Answers(task.config.reuse, held=1)
     rounds = task.rounds()

@@ -15,9 +15,9 @@ def stream(seed: int, purpose: str) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, purpose: str):
-    """Within the block torch's global stream is seeded; afterwards it goes on as if nothing had been drawn."""
+    """Within the block torch's global stream on the CPU is seeded; afterwards it goes on as if it had never been."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_mix(seed, purpose))
+        torch.default_generator.manual_seed(_mix(seed, purpose))  # torch.manual_seed would seed every GPU as well
         yield
 
 

@@ -37,6 +37,8 @@ class TrainConfig:
     def __post_init__(self):
         if min(self.width, self.blocks, self.steps, self.batch, self.patch) < 1 or not self.lr > 0:
             raise TrainingError("width, blocks, steps, batch, patch and lr must be positive")
+        if not (self.clip > 0 and 0 < self.average <= 1):
+            raise TrainingError("clip must be positive, average must lie in (0, 1]")
         if not self.scales or any(s < 2 or self.patch % s for s in self.scales):
             raise TrainingError(f"scales {self.scales}: each at least 2 and a divisor of patch {self.patch}")
 
@@ -94,7 +96,7 @@ class TeacherTraining:
         hr = self.source.crops(self.config.batch)
         loss = distillation_loss(hr, self.model(imresize(hr, 1 / scale).clamp(0, 1), scale))
         if not math.isfinite(loss.item()):
-            raise TrainingError(f"the loss became {loss.item()} at step {self.step}; lower lr and resume")
+            raise TrainingError(f"the loss became {loss.item()} at step {self.step}; lower lr and start anew")
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.lr * cosine(self.step, self.config.steps)
         self.optimiser.zero_grad(set_to_none=True)

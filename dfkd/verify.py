@@ -23,7 +23,7 @@ class Verdict:
         rounds, steps: how far it was repeated.
         differences: largest relative difference of each curve from the recorded one.
         weights: whether the weights agree bit for bit; None unless the whole run was repeated.
-        same_machine: whether processor, threads and versions are the recorded ones, so that bits should agree.
+        same_machine: whether device, processor, threads and versions are the recorded ones, so that bits should agree.
         unexplained: files that a data-free run has no business with and that were read nevertheless.
     """
 
@@ -40,20 +40,24 @@ class Verdict:
         return bits and not self.unexplained and max(self.differences.values()) <= tolerance
 
 
-def repeat(record: dict[str, Any], curve: dict[str, list[float]], rounds: int = 10, device: str = "cpu") -> Verdict:
+def repeat(
+    record: dict[str, Any], curve: dict[str, list[float]], rounds: int = 10, device: str | None = None
+) -> Verdict:
     """Repeat a run from its record.
 
     Args:
         record: as `dfkd.records.find` gives it.
         curve: likewise.
         rounds: how many rounds from the beginning; as many as there are repeats the whole run.
-        device: where.
+        device: where; by default the kind of device it ran on.
 
     Raises:
         CheckpointError: the record describes no run, or its curve is empty.
     """
     if "config" not in record or not curve.get("step"):
         raise CheckpointError("this record describes no run that could be repeated: it has no config or no curve")
+    then = record.get("device", "cpu")
+    device = device or then
     with FilesRead() as files:
         task = build_task(record, device)
         reports = list(islice(task.rounds(), rounds))
@@ -61,7 +65,7 @@ def repeat(record: dict[str, Any], curve: dict[str, list[float]], rounds: int = 
     whole = len(curve["step"]) <= rounds
     if whole:
         weights = records.fingerprint(task.averaged.module.state_dict()) == record["weights_sha256"]
-    same = (record["hardware"], record["versions"]) == (records.hardware(), records.versions())
+    same = (then, record["hardware"], record["versions"]) == (device, records.hardware(), records.versions())
     data_free = record["kind"] == "distill" and record["config"]["method"] != "real"
     foreign = unexplained(places(files.paths), record["teacher"]) if data_free else []
     return Verdict(

@@ -308,6 +308,31 @@ def test_train_teacher_and_distil_from_its_folder(tmp_path):
     assert again.exit_code == 0 and not (out / "student.safetensors").exists()
 
 
+def test_a_finished_run_keeps_its_record(teacher, tmp_path):
+    """Also the scores that were added to it, when somebody resumes it."""
+    assert invoke(*tiny(teacher, tmp_path / "run", "--steps", 2, "--method", "noise")).exit_code == 0
+    file = tmp_path / "run" / "record.json"
+    records.write_json(file, {**records.read_json(file), "scores": [{"psnr": 30.0}]})
+    before = file.read_bytes()
+    assert invoke("distill", "--resume", tmp_path / "run").exit_code == 0
+    assert file.read_bytes() == before
+
+
+def test_pictures_are_for_the_method_real(teacher, tmp_path):
+    result = invoke(*tiny(teacher, tmp_path / "run", "--method", "noise", "--images", tmp_path))
+    assert "must not see" in str(result.exception) and not (tmp_path / "run").exists()
+
+
+def test_run_goes_on_where_it_began(teacher, tmp_path):
+    folder = tmp_path / "run"
+    assert invoke(*tiny(teacher, folder, "--steps", 2, "--method", "noise")).exit_code == 0
+    header = records.read_json(folder / "config.json")
+    assert header["device"] == "cpu"
+    records.write_json(folder / "config.json", {**header, "device": "nowhere"})
+    assert "no device 'nowhere'" in str(invoke("distill", "--resume", folder).exception)
+    assert invoke("distill", "--resume", folder, "--device", "cpu").exit_code == 0
+
+
 def test_existing_run_is_not_written_over(teacher, tmp_path):
     arguments = tiny(teacher, tmp_path / "run", "--steps", 2, "--method", "noise")
     assert invoke(*arguments).exit_code == 0
@@ -517,3 +542,16 @@ def test_own_module_is_evaluated_like_ours():
     images = [torch.rand(1, 1, 41, 50), torch.rand(1, 1, 60, 47)]
     ours, own = (dfkd.evaluate_images(model, images, 3) for model in (zoo.Bicubic(), _Nearest()))
     assert ours.images == own.images == 2 and ours.psnr > own.psnr > 0
+
+
+def test_images_are_brought_to_the_device_of_the_network():
+    class Elsewhere(_Nearest):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, device="meta"))  # stands for a device that is not there to try
+
+        def forward(self, lr, scale):
+            assert lr.device == self.weight.device
+            return torch.zeros(*lr.shape[:2], lr.shape[2] * scale, lr.shape[3] * scale)
+
+    assert dfkd.evaluate_images(Elsewhere(), [torch.rand(1, 1, 40, 40)], 2).images == 1

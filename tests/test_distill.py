@@ -206,6 +206,19 @@ def test_resumed_run_with_reuse_repeats_the_uninterrupted_one_bit_for_bit():
     assert same(weights(whole), weights(second)) and second.batches == whole.batches
 
 
+def test_what_was_kept_goes_to_the_device_of_the_run():
+    """A checkpoint is read onto the processor; 'meta' stands for a device that is not there to try."""
+    first, second = (run("cmi", reuse=2) for _ in range(2))
+    list(islice(first.rounds(), 2))
+    second.student.to("meta"), setattr(second.source, "device", "meta")
+    state = copy.deepcopy(first.state_dict())
+    second.answers.load_state_dict(state["answers"], "meta")
+    assert {t.device.type for _, (_, *batch) in second.answers._pool for t in batch} == {"meta"}
+    second.source.load_state_dict(state["source"])
+    held = [bank for bank in second.source.banks.values() if len(bank)]
+    assert held and all(t.device.type == "meta" for bank in held for t in bank.sample(2, torch.Generator()).values())
+
+
 def test_paper_optimiser_minimises_the_sum_with_sgd():
     task = run("noise", optim="paper", clip=1e9)
     assert isinstance(task.optimiser, torch.optim.SGD) and task.optimiser.param_groups[0]["momentum"] == 0.9
@@ -225,6 +238,15 @@ def test_nan_loss_stops_the_run_before_it_spoils_the_state():
         task.imitation_step()
     assert task.step == 0 and task.optimiser.state_dict() == optimiser
     assert same(average[1:], weights(task)[1:])
+
+
+def test_frozen_student_is_thawed_and_goes_on_learning():
+    """As `load_student` gives it."""
+    student = make_student(run().config, 4).requires_grad_(False).eval()
+    task = Distillation(teacher(), student, NoiseSource(24), run("noise").config)
+    before = snapshot(student)
+    task.imitation_step()
+    assert student.training and moved(before, student) == set(before)
 
 
 def test_any_module_of_the_right_signature_is_a_teacher():
@@ -263,7 +285,8 @@ def test_source_images_have_the_promised_shape_and_range():
 @pytest.mark.parametrize(
     "wrong",
     [dict(method="dfrs"), dict(scales=(5,)), dict(steps=0), dict(parts=99), dict(replay=1.0), dict(reuse=0),
-     dict(init="zeros"), dict(optim="sgd"), dict(generation_steps=-1), dict(scales=())],
+     dict(init="zeros"), dict(optim="sgd"), dict(generation_steps=-1), dict(scales=()),
+     dict(clip=-1), dict(average=2), dict(average=0), dict(scales=(1,)), dict(method="dead-leaves", dead_leaves=0.5)],
 )  # fmt: skip
 def test_wrong_settings_are_refused_with_a_word_why(wrong):
     with pytest.raises((TrainingError, UnknownName)) as error:

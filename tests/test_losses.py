@@ -183,6 +183,9 @@ def test_eq12_needs_something_to_differ_from():
     """A lone row has no negatives: the logarithm of an empty sum would be minus infinity."""
     with pytest.raises(TrainingError, match="two rows"):
         contrastive_loss(tensor(array(1, 4)), tensor(array(1, 4, seed=1)))
+    for fresh in (0, 4):
+        with pytest.raises(TrainingError, match=f"not {fresh}"):
+            contrastive_loss(torch.rand(3, 4), torch.rand(3, 4), fresh=fresh)
 
 
 def test_unknown_denominator_is_an_error():

@@ -90,7 +90,7 @@ def test_properties(seed, noise, side):
     "call",
     [lambda x: psnr(x, x[..., 1:]), lambda x: psnr(x[0], x[0]), lambda x: psnr(*(2 * [x.repeat(2, 1, 1, 1)])),
      lambda x: psnr(x, x, shave=6), lambda x: psnr(x, x, shave=-1), lambda x: ssim(x, x, shave=1),
-     lambda x: diversity(x), lambda x: diversity(torch.ones(1, 3))],
+     lambda x: diversity(x), lambda x: diversity(torch.ones(1, 3)), lambda x: diversity(torch.zeros(5, 9))],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_an_error(call):
     with pytest.raises(ImageError):

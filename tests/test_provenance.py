@@ -100,6 +100,15 @@ def test_the_teachers_own_file_is_explained(tmp_path):
     assert unexplained([str(teacher)], "vdsr") == [str(teacher)]
 
 
+@pytest.mark.parametrize("name", ["teacher.safetensors", "a [b] teacher.safetensors", "run-folder"])
+def test_the_teachers_own_file_is_explained_wherever_it_lies(name, tmp_path, monkeypatch):
+    """Also under a folder that `places` gives a name of its own, as the temporary one and that of the data are."""
+    monkeypatch.setenv("DFKD_DATA_DIR", str(tmp_path))
+    read = [str(tmp_path / name / "student.safetensors") if name == "run-folder" else str(tmp_path / name)]
+    found = places([*read, str(tmp_path / "baby.png")])
+    assert found[-1].startswith("data/") and unexplained(found, str(tmp_path / name)) == ["data/baby.png"]
+
+
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +146,6 @@ def test_what_was_read_before_a_stop_is_not_forgotten(photograph, tmp_path, monk
     run = runs.start_run(folder, header)
     with run.files:
         read_image(photograph)
-    run._started = (0, 0)
     run.save()
     record = runs.open_run(folder).carry_out(4, "student")
     assert any(file.endswith("photograph.png") for file in record["files_read"])

@@ -59,7 +59,7 @@ def test_a_curve_that_is_not_the_runs_is_found_out(copy):
     cells[column] = repr(float(cells[column]) * 1.02)
     (copy / "curves.csv").write_text("\n".join([*lines[:2], ",".join(cells), *lines[3:]]) + "\n")
     assert repeat(*records.find(copy), rounds=3).differences["distillation"] == pytest.approx(0.02, rel=0.05)
-    assert isinstance(invoke("verify", copy, "--rounds", 3).exception, Exception)
+    assert "did not repeat" in str(invoke("verify", copy, "--rounds", 3).exception)
     assert invoke("verify", copy, "--rounds", 3, "--tolerance", 0.05).exit_code == 0
     assert invoke("verify", copy, "--rounds", 1).exit_code == 0  # the change comes later
 

@@ -52,7 +52,8 @@ def outcome(teacher, settings: dict) -> dict:
 def main(wanted: list[str]) -> None:
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"outcomes": []}
     record |= {
-        "command": "python book/_scripts/choose_step_sizes.py", "teacher": "vdsr", "steps": STEPS, "held_out_seed": HELD_OUT_SEED,
+        "command": "python book/_scripts/choose_step_sizes.py", "teacher": "vdsr",
+        "steps": STEPS, "held_out_seed": HELD_OUT_SEED,
         "hardware": records.hardware(), "versions": records.versions(),
     }  # fmt: skip
     teacher = load_teacher("vdsr")

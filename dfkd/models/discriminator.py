@@ -75,7 +75,7 @@ class InstanceDiscriminator(nn.Module):
 
     def __init__(self, dimensions: int, embedding: int = 128):
         super().__init__()
-        # Teacher channels differ in size by orders of magnitude; normalised, each can be heard.
+        # Features differ in size from image to image by orders of magnitude; h is to compare patterns, not sizes.
         self.layers = nn.Sequential(
             nn.LayerNorm(dimensions), nn.Linear(dimensions, embedding), nn.ReLU(), nn.Linear(embedding, embedding)
         )

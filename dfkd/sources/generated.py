@@ -147,7 +147,7 @@ class GeneratedSource(Source):
             self.contrast.load_state_dict(state["contrast"])
         self.optimiser.load_state_dict(state["optimiser"])
         for scale, bank in self.banks.items():
-            bank.load_state_dict(state["banks"][scale])
+            bank.load_state_dict(state["banks"][scale], self.device)
         self._rng.set_state(state["rng"])
         self._bank_rng.set_state(state["bank_rng"])
 
