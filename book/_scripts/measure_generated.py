@@ -1,0 +1,48 @@
+"""Keep a few of the images that the students of the comparison learnt from: what had the generators come to draw?
+
+Generators are read from the checkpoints of finished runs (see distil_students.py); noise, the untrained generator and
+dead leaves are what they were from the start. Of each, 16 images a scale, as bytes.
+
+    python book/_scripts/measure_generated.py
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import torch
+
+from dfkd import Config, make_source, records, runs
+from dfkd.models.vdsr import VDSR
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "dfkd" / "records" / "generated.json"
+IMAGES = 16
+
+
+@torch.no_grad()
+def main() -> None:
+    sources = {method: make_source(Config(method=method), VDSR(4, 1)) for method in ("noise", "untrained")}
+    for name in ("dfsr", "cmi"):
+        sources[name] = runs.open_run(ROOT / "runs" / f"vdsr-half-{name}").task.source
+    sources["leaves"] = make_source(Config(method="dead-leaves"), VDSR(4, 1))
+    record = {
+        "kind": "images", "summary": f"{IMAGES} low-resolution images a scale of each source, [images, side, side]",
+        "command": "python book/_scripts/measure_generated.py", "finished": records.now(),
+        "hardware": records.hardware(), "versions": records.versions(),
+        "sources": {
+            name: {f"x{scale}": as_bytes(source.sample(IMAGES, scale)) for scale in (2, 3, 4)}
+            for name, source in sources.items()
+        },
+    }  # fmt: skip
+    records.write_json(RECORD, record)
+
+
+def as_bytes(images: torch.Tensor) -> str:
+    """Images [images, 1, side, side] in [0, 1] as base64 of one byte a pixel."""
+    return base64.b64encode((255 * images).round().byte().numpy().tobytes()).decode()
+
+
+if __name__ == "__main__":
+    main()
