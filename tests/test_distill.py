@@ -240,6 +240,17 @@ def test_nan_loss_stops_the_run_before_it_spoils_the_state():
     assert same(average[1:], weights(task)[1:])
 
 
+def test_student_spread_over_processes_does_not_grow():
+    """The wrapper would not know of blocks added later, and each process would train its own."""
+    task = run("noise", parts=2)
+    wrapper = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
+    nn.Module.__init__(wrapper)  # its own __init__ wants other processes to talk to
+    wrapper.module = task.student
+    task.student = wrapper
+    with pytest.raises(TrainingError, match="parts=1"):
+        next(task.rounds())
+
+
 def test_frozen_student_is_thawed_and_goes_on_learning():
     """As `load_student` gives it."""
     student = make_student(run().config, 4).requires_grad_(False).eval()
