@@ -318,6 +318,20 @@ def test_a_finished_run_keeps_its_record(teacher, tmp_path):
     assert file.read_bytes() == before
 
 
+def test_what_comes_before_the_first_update_is_part_of_the_cost(teacher, tmp_path, monkeypatch):
+    """Slicing a teacher, for one."""
+    build = runs.build_task
+    monkeypatch.setattr(runs, "build_task", lambda *args: (time.sleep(1), build(*args))[1])
+    assert invoke(*tiny(teacher, tmp_path / "run", "--steps", 2, "--method", "noise")).exit_code == 0
+    assert records.read_json(tmp_path / "run" / "record.json")["wall_seconds"] >= 1
+
+
+def test_pictures_smaller_than_a_patch_are_not_enough(tmp_path):
+    Image.fromarray(_photo(20, 20, 3)).save(tmp_path / "p.png")
+    result = invoke("train-teacher", "--images", tmp_path, "--out", tmp_path / "run", "--steps", 1, "--patch", 24)
+    assert isinstance(result.exception, TrainingError) and "smaller than a patch of 24x24" in str(result.exception)
+
+
 def test_pictures_are_for_the_method_real(teacher, tmp_path):
     result = invoke(*tiny(teacher, tmp_path / "run", "--method", "noise", "--images", tmp_path))
     assert "must not see" in str(result.exception) and not (tmp_path / "run").exists()
@@ -439,6 +453,15 @@ def test_measured_speed_counts_each_step_once(teacher):
     assert task.finished and task.step == 6
     header = {"config": config.to_dict(), "teacher": str(teacher), "width": 4}
     assert 0 < runs.measure_speed(header, seconds=0.2) < 1e5
+
+
+def test_measured_speed_is_that_of_the_grown_student(teacher, monkeypatch):
+    """The first part alone is shallower and faster than the run will be."""
+    config = dfkd.Config(method="noise", steps=6, batch=1, patch=24, scales=(2,), blocks=2, imitation_steps=2, parts=2)
+    build, measured = runs.distillation, []
+    monkeypatch.setattr(runs, "distillation", lambda *args: measured.append(build(*args)) or measured[0])
+    runs.measure_speed({"config": config.to_dict(), "teacher": str(teacher), "width": 4}, seconds=0.2)
+    assert measured[0].student.blocks == 2
 
 
 def test_measured_speed_knows_that_answers_are_used_again(teacher, monkeypatch):

@@ -65,7 +65,7 @@ def test_radii_follow_a_cubic_power_law(monkeypatch):
 
     class Pen:
         def __init__(self, canvas):
-            pass
+            """Draws nothing, but remembers what it was to draw."""
 
         def ellipse(self, box, fill):
             radii.append((box[2] - box[0]) / 2)
