@@ -62,24 +62,26 @@ book: packages assets
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
 
-# Each part runs even when one before it failed, so that one run tells everything.
+# Each part runs even when one before it failed, so that one run tells everything. The chapters come first: what they made
+# is what the book shows, and the browser tests, among the units, open the book.
 test: packages
 	@failed=; \
+	$(MAKE) --no-print-directory chapters || failed="$$failed chapters"; \
 	if [ -n "$(CHROMIUM)" ]; then $(MAKE) --no-print-directory book || failed="$$failed book"; \
 	else echo "No Chromium found (set CHROMIUM=/path/to/it): the browser tests are skipped."; fi; \
 	$(MAKE) --no-print-directory units || failed="$$failed units"; \
-	$(MAKE) --no-print-directory chapters || failed="$$failed chapters"; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; else echo "All checks passed."; fi
 
 units: packages
 	$(BIN)/python -m pytest $(ARGS)
 
-# Runs every cell; compares the stored output of those tagged nbval-check-output; fails where a chapter costs too much.
+# Runs every cell; compares the stored output of those tagged nbval-check-output; fails where a chapter costs too much; hands
+# what was executed to the book.
 # One thread: several also count the time they wait for one another, and how long that is depends on what else is running.
 chapters: export OMP_NUM_THREADS ?= 1
 chapters: packages
-	$(BIN)/python -m pytest -p tests.budget --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
-		--nbval-sanitize-with tests/nbval_sanitize.cfg $(CHAPTERS)
+	$(BIN)/python -m pytest -p tests.book.budget -p tests.book.executed --keep-executed --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout 600 --nbval-sanitize-with tests/book/nbval_sanitize.cfg $(CHAPTERS)
 
 # ---- housekeeping ----------------------------------------------------------------------------------------------------
 

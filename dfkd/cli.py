@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import dfkd
-from dfkd import records, runs, zoo
-from dfkd.config import DENOMINATORS, INITS, METHODS, OPTIMS, Config
-from dfkd.data import DATASETS, benchmark_files
-from dfkd.errors import DfkdError, ExportError, TrainingError, pick
-from dfkd.evaluate import evaluate as score
-from dfkd.export import TOLERANCE as EXPORT_TOLERANCE
-from dfkd.export import check_onnx, export_onnx
-from dfkd.images import picture_format, read_image, write_image
-from dfkd.precision import PRECISIONS
-from dfkd.provenance import unexplained
-from dfkd.train import TrainConfig
-from dfkd.upscale import TILE
-from dfkd.upscale import upscale as upscale_image
-from dfkd.verify import TOLERANCE, repeat
+from dfkd.errors import DfkdError, TrainingError, pick
+from dfkd.method.settings import Config, configure
+from dfkd.method.sources import METHODS
+from dfkd.networks import zoo
+from dfkd.networks.onnx import export_onnx
+from dfkd.networks.photographs import TILE
+from dfkd.networks.photographs import upscale as upscale_image
+from dfkd.options import with_options
+from dfkd.pixels.benchmarks import DATASETS, benchmark_files
+from dfkd.pixels.files import picture_format, read_image, write_image
+from dfkd.running import records, runs
+from dfkd.running.devices import usable
+from dfkd.running.evaluation import evaluate as score
+from dfkd.running.jobs import TeacherJob, distill_job
+from dfkd.running.provenance import unexplained
+from dfkd.running.teachers import TeacherSettings
+from dfkd.running.verify import TOLERANCE, repeat
 
 app = typer.Typer(
     help="Data-free knowledge distillation for image super-resolution.",
@@ -32,17 +35,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-D, T = Config(), TrainConfig()  # the defaults shown in the help
-
-Scales = Annotated[list[int], typer.Option("--scale", help="Upscaling factor; repeat for several.")]
-Seed = Annotated[int, typer.Option(help="Of all random streams.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
 Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder, as it began.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of pictures.", show_default="the 291 images, fetched")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between two checkpoints: what a kill can cost.")]
-
-
-Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.", callback=runs.usable)]
-SameDevice = Annotated[str | None, typer.Option("--device", help="'cpu' or 'cuda'. [default: the run's, or cpu]")]
+Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.", callback=usable)]
+SameDevice = Annotated[str | None, typer.Option("--device", help="'cpu' or 'cuda'.", show_default="the run's, or cpu")]
 
 
 def main() -> None:
@@ -70,121 +68,81 @@ def _options(
 
 
 @app.command()
+@with_options(Config, *METHODS.values(), of="method", leave_out=("source", "blocks"))
 def distill(
     teacher: Annotated[str, typer.Option(help="Name, safetensors file or run folder; see 'dfkd models'.")] = "vdsr",
-    method: Annotated[str, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.")] = D.method,
-    scale: Scales = list(D.scales),  # noqa: B006 (typer copies it)
-    steps: Annotated[int | None, typer.Option(help=f"Updates of the student. [default: {D.steps}]", min=1)] = None,
+    method: Annotated[str, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.")] = "cmi",
     minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.", min=0.01)] = None,
     out: Out = Path("runs/distill"),
     resume: Resume = None,
     student: Annotated[str | None, typer.Option(help=f"Its shape: {', '.join(zoo.SHAPES)}.")] = None,
-    width: Annotated[int | None, typer.Option(help="Or its width. [default: half the teacher's]", min=1)] = None,
-    blocks: Annotated[int | None, typer.Option(help="And its hidden blocks. [default: the teacher's]", min=1)] = None,
-    batch: Annotated[int, typer.Option(help="Images an update.")] = D.batch,
-    patch: Annotated[int, typer.Option(help="Side of the teacher's output in pixels.")] = D.patch,
-    imitation_steps: Annotated[int, typer.Option(help="Student updates to a generation stage.")] = D.imitation_steps,
-    generation_steps: Annotated[int, typer.Option(help="Generator updates on one batch of z.")] = D.generation_steps,
-    parts: Annotated[int, typer.Option(help="Parts of progressive distillation.")] = D.parts,
-    init: Annotated[str, typer.Option(help=f"How hidden blocks start: {', '.join(INITS)}.")] = D.init,
-    optim: Annotated[str, typer.Option(help=f"Student's optimiser: {', '.join(OPTIMS)}.")] = D.optim,
-    lr: Annotated[float | None, typer.Option(help="Student's. [default: 1e-3 for adam, 0.1 for paper]")] = None,
-    generator_lr: Annotated[float, typer.Option(help="Step size of G and h.")] = D.generator_lr,
-    z_lr: Annotated[float, typer.Option(help="Step size of z.")] = D.z_lr,
-    w_adversarial: Annotated[float, typer.Option(help="Weight of L_GEN.")] = D.w_adversarial,
-    w_recon: Annotated[float, typer.Option(help="W_R.")] = D.w_recon,
-    w_contrast: Annotated[float, typer.Option(help="W_C.")] = D.w_contrast,
-    temperature: Annotated[float, typer.Option(help="tau of Eq. 12.")] = D.temperature,
-    denominator: Annotated[str, typer.Option(help=f"Of Eq. 12: {', '.join(DENOMINATORS)}.")] = D.denominator,
-    bank: Annotated[int, typer.Option(help="Rows of each memory bank.")] = D.bank,
-    negatives: Annotated[int, typer.Option(help="Rows drawn from it.")] = D.negatives,
-    layer: Annotated[list[str] | None, typer.Option(help="Teacher layer h looks at; repeat.")] = None,
-    replay: Annotated[float, typer.Option(help="Share of the imitation batch drawn from the bank.")] = D.replay,
-    reuse: Annotated[int, typer.Option(help="Times that a batch and the teacher's answer are used.")] = D.reuse,
-    dead_leaves: Annotated[float, typer.Option(help="Share of the imitation batch drawn by rule.")] = D.dead_leaves,
-    precision: Annotated[str, typer.Option(help=f"Of teacher and student: {', '.join(PRECISIONS)}.")] = D.precision,
-    images: Annotated[Path | None, typer.Option(help="Pictures for --method real. [default: the 291]")] = None,
-    seed: Seed = 0,
+    width: Annotated[int | None, typer.Option(help="Or its width.", show_default="half the teacher's", min=1)] = None,
+    blocks: Annotated[int | None, typer.Option(help="And its depth.", show_default="the teacher's", min=1)] = None,
+    images: Images = None,
     save_every: SaveEvery = runs.SAVE_EVERY,
     device: SameDevice = None,
+    **given: Any,
 ) -> None:
     """Distil a light student from a heavy teacher, without any training image."""
     if resume:
         _finish(runs.open_run(resume, device, save_every))
         return
-    device = device or "cpu"
+    if minutes and "steps" in given:
+        raise TrainingError("give --steps or --minutes, not both")
     shape = zoo.SHAPES[pick("student", student, zoo.SHAPES)] if student else {}
     shape = {**shape, **{name: value for name, value in (("width", width), ("blocks", blocks)) if value}}
     if len(shape) < 2:
         shape = zoo.student_shape(zoo.load_teacher(teacher)) | shape
-    if steps and minutes:
-        raise TrainingError("give --steps or --minutes, not both")
-    config = Config(
-        method=method, scales=tuple(scale), steps=steps or D.steps, batch=batch, patch=patch, parts=parts,
-        imitation_steps=imitation_steps, generation_steps=generation_steps, blocks=shape["blocks"], init=init,
-        optim=optim, lr=lr, generator_lr=generator_lr, z_lr=z_lr, w_adversarial=w_adversarial,
-        w_recon=w_recon, w_contrast=w_contrast, temperature=temperature, denominator=denominator, bank=bank,
-        negatives=negatives, layers=tuple(layer or ()), replay=replay, reuse=reuse,
-        dead_leaves=dead_leaves, precision=precision, seed=seed,
+    job = distill_job(
+        teacher, shape["width"], configure(method, blocks=shape["blocks"], **given), device=device or "cpu",
+        images=images, command=records.command(), started=records.now(),
     )  # fmt: skip
-    header = {
-        "kind": "distill", "command": records.command(), "started": records.now(), "teacher": teacher,
-        "width": shape["width"], "images": str(images) if images else None, "device": device,
-        "config": config.to_dict(),
-    }  # fmt: skip
     if minutes:
-        header["config"]["steps"] = _steps_in(minutes, header, device)
-    _finish(runs.start_run(out, header, device, save_every))
-
-
-def _steps_in(minutes: float, header: dict, device: str) -> int:
-    speed = runs.measure_speed(header, device)
-    steps = max(1, int(minutes * 60 * speed))
-    typer.echo(f"{speed:.2f} steps a second: {steps} steps in {minutes:g} minutes", err=True)
-    return steps
+        speed = runs.measure_speed(job)
+        job = replace(job, config=replace(job.config, steps=max(1, int(minutes * 60 * speed))))
+        typer.echo(f"{speed:.2f} steps a second: {job.config.steps} steps in {minutes:g} minutes", err=True)
+    _finish(runs.start_run(out, job, save_every))
 
 
 @app.command()
+@with_options(TeacherSettings)
 def train_teacher(
     out: Out = Path("runs/teacher"),
-    images: Annotated[Path | None, typer.Option(help="Folder of pictures. [default: the 291 images, fetched]")] = None,
-    width: Annotated[int, typer.Option(help="Channels.")] = T.width,
-    blocks: Annotated[int, typer.Option(help="Hidden blocks.")] = T.blocks,
-    scale: Scales = list(T.scales),  # noqa: B006
-    steps: Annotated[int, typer.Option(help="Updates.")] = T.steps,
-    batch: Annotated[int, typer.Option(help="Crops an update.")] = T.batch,
-    patch: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = T.patch,
-    lr: Annotated[float, typer.Option(help="Step size.")] = T.lr,
-    seed: Seed = 0,
+    images: Images = None,
     resume: Resume = None,
     save_every: SaveEvery = runs.SAVE_EVERY,
+    device: SameDevice = None,
+    **given: Any,
 ) -> None:
     """Train a teacher on real images."""
     if resume:
-        _finish(runs.open_run(resume, save_every=save_every))
+        _finish(runs.open_run(resume, device, save_every))
         return
-    config = TrainConfig(width, blocks, tuple(scale), steps, batch, patch, lr, seed=seed)
-    header = {
-        "kind": "train-teacher", "command": records.command(), "started": records.now(),
-        "images": str(images) if images else None, "config": config.to_dict(),
-    }  # fmt: skip
-    _finish(runs.start_run(out, header, save_every=save_every))
+    config = TeacherSettings(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    folder = str(images.absolute()) if images else None
+    job = TeacherJob(config, folder, device or "cpu", command=records.command(), started=records.now())
+    _finish(runs.start_run(out, job, save_every))
 
 
 def _finish(run: runs.Run) -> None:
-    network = "teacher" if run.header["kind"] == "train-teacher" else "student"
+    job = run.job
     try:
-        record = run.carry_out(run.header["config"]["steps"], network)
+        record = run.carry_out()
     except KeyboardInterrupt:
-        command = f"dfkd {run.header['kind']} --resume {run.folder}"
+        command = f"dfkd {job.kind} --resume {run.folder}"
         typer.secho(f"dfkd: stopped; go on with: {command}", err=True, fg="yellow")
         raise typer.Exit(130) from None
-    typer.echo(f"{run.folder / network}.safetensors: {record['summary']}")
+    typer.echo(f"{run.folder / job.network}.safetensors: {record['summary']}")
     for name, moved in record["at_end"].get("movement", {}).items():
         typer.echo(f"{name} moved by {moved:.1%} of its norm")
-    if network == "student" and run.header["config"]["method"] != "real":
-        _tell_of(unexplained(record["files_read"], run.header["teacher"]))
-    typer.echo(f"measure it with: dfkd evaluate {run.folder} --dataset Set5")
+    if job.network == "student" and job.config.method != "real":
+        _tell_of(unexplained(record["files_read"], job.teacher))
+    typer.echo(f"measure it with: dfkd evaluate {_as_path(run.folder)} --dataset Set5")
+
+
+def _as_path(folder: Path) -> str:
+    """Written so that nobody takes it for the name of a packaged network."""
+    return str(folder) if folder.parent != Path() else f"./{folder}"
 
 
 def _tell_of(files: list[str]) -> None:
@@ -199,10 +157,11 @@ def verify(
     record: Annotated[str, typer.Argument(help="Name of a packaged record, a run folder, or a record's file.")],
     rounds: Annotated[int, typer.Option(help="How many to repeat; all of them compares the weights too.", min=1)] = 10,
     tolerance: Annotated[float, typer.Option(help="Largest relative difference of a curve.", min=0)] = TOLERANCE,
+    teacher: Annotated[str | None, typer.Option(help="Its teacher, where the record names a file of yours.")] = None,
     device: SameDevice = None,
 ) -> None:
     """Repeat the first part of a run and compare: exit code 1 if it comes out otherwise."""
-    verdict = repeat(*records.find(record), rounds, device)
+    verdict = repeat(*records.find(record), rounds, device, teacher)
     typer.echo(f"{verdict.rounds} rounds repeated, {verdict.steps} steps; largest relative difference")
     for name, difference in verdict.differences.items():
         typer.echo(f"  {name:<28} {difference:.2g}")
@@ -218,7 +177,7 @@ def verify(
 def evaluate(
     model: Annotated[str, typer.Argument(help="Name, safetensors file, run folder, or 'bicubic'.")],
     dataset: Annotated[list[str], typer.Option(help=f"{', '.join(DATASETS)}; repeat.")] = ["Set5"],  # noqa: B006
-    scale: Annotated[list[int] | None, typer.Option(help="Repeat for several. [default: all the set has]")] = None,
+    scale: Annotated[list[int] | None, typer.Option(help="Repeat for several.", show_default="all the set has")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list on standard output.")] = False,
     device: Device = "cpu",
 ) -> None:
@@ -229,10 +188,12 @@ def evaluate(
         benchmark_files(name, s)  # a misspelt one should not cost the time of those before it
     scores = [asdict(score(network, name, s, model)) for name, s in wanted]
     _show(scores, as_json)
-    if Path(model, "record.json").is_file():
-        record = records.read_json(Path(model, "record.json"))
+    folder = zoo.path_meant(model, zoo.names())
+    if folder and (folder / "record.json").is_file():
+        record = records.read_json(folder / "record.json")
         kept = [s for s in record.get("scores", []) if (s["dataset"], s["scale"]) not in wanted]
-        records.write_json(Path(model, "record.json"), record | {"scores": kept + scores})
+        new = [s | {"model": records.without_folders(model)} for s in scores]
+        records.write_json(folder / "record.json", record | {"scores": kept + new})
 
 
 def _show(scores: list[dict], as_json: bool) -> None:
@@ -269,14 +230,8 @@ def export(
     check: Annotated[bool, typer.Option(help="Run the file with onnxruntime and compare with PyTorch.")] = True,
 ) -> None:
     """Write a network as ONNX, for images of any size."""
-    network = zoo.load_model(model)
-    export_onnx(network, out, scale)
-    found = ""
-    if check:
-        difference = check_onnx(out, network, scale)
-        if not difference < EXPORT_TOLERANCE:
-            raise ExportError(f"{out} differs from the network by {difference:.1e}; do not use it")
-        found = f", differs from PyTorch by at most {difference:.0e}"
+    difference = export_onnx(zoo.load_model(model), out, scale, check=check)
+    found = f", differs from PyTorch by at most {difference:.0e}" if check else ""
     typer.echo(f"{out}: {model} at x{scale}, {out.stat().st_size / 1000:.0f} kB{found}")
 
 

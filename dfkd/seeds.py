@@ -7,6 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
+from dfkd.errors import TrainingError
+
+RANKS_APART = 2**20  # seeds below this never meet on another process
+
 
 def stream(seed: int, purpose: str) -> torch.Generator:
     """A random stream of its own, on the CPU whatever the device, so that runs on any device draw the same numbers."""
@@ -21,5 +25,21 @@ def seeded(seed: int, purpose: str):
         yield
 
 
+def for_rank(seed: int, rank: int) -> int:
+    """The seed of one of several processes that share a run: rank 0 keeps the run's, no two runs or ranks share one.
+
+    Args:
+        seed: of the run, at least 0 and below 2^20.
+        rank: of the process, at least 0 and below 2^12.
+
+    Raises:
+        TrainingError: numbers outside these ranges, where two runs could draw the same images.
+    """
+    if not (0 <= seed < RANKS_APART and 0 <= rank < 2**12):
+        raise TrainingError(f"seed {seed}, rank {rank}: seeds are below {RANKS_APART:,} and ranks below 4,096")
+    return seed + rank * RANKS_APART
+
+
 def _mix(seed: int, purpose: str) -> int:
-    return zlib.crc32(purpose.encode()) ^ (seed * 0x9E3779B1 & 0xFFFFFFFF) | seed << 32 & 0x7FFFFFFF00000000
+    """32 bits, which is all that torch's generator on the CPU looks at; another seed always gives other bits."""
+    return zlib.crc32(purpose.encode()) ^ (seed * 0x9E3779B1 & 0xFFFFFFFF)

@@ -1,6 +1,7 @@
 """The command line: what it prints and writes, how it fails, and that a killed run goes on as if nothing happened."""
 
 import csv
+import importlib.metadata
 import json
 import os
 import re
@@ -15,17 +16,21 @@ import pytest
 import torch
 import typer
 from PIL import Image
-from torch import nn
 from typer.testing import CliRunner
 
 import dfkd
-from dfkd import records, runs, zoo
-from dfkd.checkpoints import read_weights
-from dfkd.cli import app
-from dfkd.data import benchmark_files, registry
+from dfkd.book import scoreboard
+from dfkd.cli import app, main
 from dfkd.errors import CheckpointError, DfkdError, ImageError, TrainingError
-from dfkd.images import read_image
-from dfkd.models.vdsr import VDSR
+from dfkd.method.settings import Config, configure, names_of
+from dfkd.method.sources import METHODS
+from dfkd.networks import zoo
+from dfkd.networks.vdsr import VDSR
+from dfkd.networks.weights import fingerprint, read_weights
+from dfkd.pixels.benchmarks import benchmark_files, registry
+from dfkd.pixels.files import read_image
+from dfkd.running import records, runs
+from dfkd.running.teachers import TeacherSettings
 
 # Mean luma PSNR (dB) and SSIM over a set, measured independently of this code on the same files.
 BICUBIC = {
@@ -58,11 +63,27 @@ def dfkd_process(*arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=900, **options)
 
 
-def tiny(teacher: Path, out: Path, *more) -> list:
+OWN = {"cmi": ("--bank", 6, "--negatives", 4), "dfsr": ("--bank", 6), "dead-leaves": ("--side", 32, "--pool", 2)}
+
+
+def tiny(teacher: Path, out: Path, *more, method: str = "noise") -> list:
     return [
-        "distill", "--teacher", teacher, "--out", out, "--scale", 2, "--scale", 3, "--patch", 24, "--batch", 2,
-        "--imitation-steps", 2, "--bank", 6, "--negatives", 4, *more,
+        "distill", "--teacher", teacher, "--method", method, "--out", out, "--scale", 2, "--scale", 3, "--patch", 24,
+        "--batch", 2, "--imitation-steps", 2, *OWN.get(method, ()), *more,
     ]  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list:
+    """The jobs that commands would have started; none is."""
+    jobs: list = []
+
+    def note(folder, job, save_every):
+        jobs.append(job)
+        raise typer.Exit
+
+    monkeypatch.setattr(runs, "start_run", note)
+    return jobs
 
 
 # ---- small commands --------------------------------------------------------------------------------------------------
@@ -70,7 +91,7 @@ def tiny(teacher: Path, out: Path, *more) -> list:
 
 def test_version_and_help():
     assert invoke("--version").stdout == f"dfkd {dfkd.__version__}\n"
-    for command in ((), ("distill",), ("train-teacher",), ("evaluate",), ("upscale",), ("export",), ("models",)):
+    for command in ((), *((name,) for name in typer.main.get_command(app).commands)):
         result = invoke(*command, "--help")
         assert result.exit_code == 0 and "Usage" in result.stdout
 
@@ -91,6 +112,8 @@ def test_models_lists_every_name():
 def test_module_and_script_are_the_same_command():
     done = dfkd_process("--version")
     assert (done.returncode, done.stdout) == (0, f"dfkd {dfkd.__version__}\n")
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="dfkd")
+    assert script.load() is main
 
 
 # ---- evaluate --------------------------------------------------------------------------------------------------------
@@ -139,14 +162,46 @@ def test_scores_of_a_run_are_kept_in_its_record(data_dir, tmp_path):
     first = _scores(tmp_path, "Set5", "--scale", 4)
     second = _scores(tmp_path, "Set5", "--scale", 3)
     again = _scores(tmp_path, "Set5", "--scale", 4)
-    assert records.read_json(tmp_path / "record.json") == {"steps": 3, "scores": second + again}
+    public = [{**score, "model": tmp_path.name} for score in second + again]  # without the folders of this machine
+    assert records.read_json(tmp_path / "record.json") == {"steps": 3, "scores": public}
     assert again == first and first[0]["model"] == str(tmp_path)
 
 
-def test_table_for_people(monkeypatch):
-    monkeypatch.setattr(
-        "dfkd.cli.score", lambda network, name, scale, model: dfkd.Score(model, name, scale, 30.0, 0.9, 5)
-    )
+@pytest.fixture
+def scored(monkeypatch) -> list:
+    """The networks that were scored, each with the same score: no picture is needed."""
+    networks: list = []
+
+    def score(network, name, scale, model):
+        networks.append(network)
+        return dfkd.Score(model, name, scale, 30.0, 0.9, 5)
+
+    monkeypatch.setattr("dfkd.cli.score", score)
+    return networks
+
+
+@pytest.fixture
+def namesake(teacher, tmp_path, monkeypatch) -> Path:
+    """A run in the working directory, in a folder with the name of a packaged network."""
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*tiny(teacher, "bicubic", "--steps", 2))
+    assert result.exit_code == 0 and "measure it with: dfkd evaluate ./bicubic --dataset Set5" in result.output
+    return tmp_path / "bicubic"
+
+
+def test_name_of_a_packaged_network_leaves_a_run_of_that_name_alone(namesake, scored):
+    before = (namesake / "record.json").read_bytes()
+    assert invoke("evaluate", "bicubic", "--scale", 2).exit_code == 0
+    assert isinstance(scored[0], zoo.Bicubic) and (namesake / "record.json").read_bytes() == before
+
+
+def test_run_with_the_name_of_a_packaged_network_is_meant_by_its_path(namesake, scored):
+    assert invoke("evaluate", "./bicubic", "--scale", 2).exit_code == 0
+    (noted,) = records.read_json(namesake / "record.json")["scores"]
+    assert scored[0].spec() == {"width": 4, "blocks": 3} and noted["model"] == "./bicubic"
+
+
+def test_table_for_people(scored):
     lines = invoke("evaluate", "bicubic", "--dataset", "Set5", "--dataset", "Urban100").stdout.splitlines()
     assert [line.split()[1:3] for line in lines[1:]] == [
         ["Set5", "x2"], ["Set5", "x3"], ["Set5", "x4"], ["Urban100", "x2"], ["Urban100", "x4"]
@@ -158,11 +213,6 @@ def test_misspelt_data_set_costs_no_time(monkeypatch):
     monkeypatch.setattr("dfkd.cli.score", lambda *_: pytest.fail("began before all names were known to be right"))
     assert "Sett14" in str(invoke("evaluate", "bicubic", "--dataset", "Set5", "--dataset", "Sett14").exception)
     assert "Urban100 3" in str(invoke("evaluate", "bicubic", "--dataset", "Urban100", "--scale", "3").exception)
-
-
-def test_no_image_is_an_error():
-    with pytest.raises(ImageError, match="no image"):
-        dfkd.evaluate_images(zoo.Bicubic(), [], 2)
 
 
 # ---- upscale ---------------------------------------------------------------------------------------------------------
@@ -260,7 +310,7 @@ def test_upscale_over_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch):
 
 def test_distill_writes_a_run_folder(teacher, tmp_path):
     out = tmp_path / "run"
-    result = invoke(*tiny(teacher, out, "--steps", 8))
+    result = invoke(*tiny(teacher, out, "--steps", 8, method="cmi"))
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in out.iterdir()) == [
         "checkpoint.pt", "config.json", "curves.csv", "record.json", "student.safetensors"
@@ -269,7 +319,7 @@ def test_distill_writes_a_run_folder(teacher, tmp_path):
     assert config["kind"] == "distill" and config["config"]["method"] == "cmi" and config["config"]["scales"] == [2, 3]
     assert (config["width"], config["config"]["blocks"]) == (4, 3)  # half as wide as its teacher, as deep
     weights, description = read_weights(out / "student.safetensors")
-    assert record["weights_sha256"] == records.fingerprint(weights) and record["steps"] == 8
+    assert record["weights_sha256"] == fingerprint(weights) and record["steps"] == 8
     assert record["parameters"] == sum(w.numel() for w in weights.values()) and record["images_seen"] == 16
     assert description["role"] == "student" and dfkd.load_student(out).spec() == {"width": 4, "blocks": 3}
     assert record["at_end"]["movement"]["generator"] > 0 and f"{out}" in result.stdout
@@ -285,7 +335,7 @@ def test_student_shape_can_be_chosen(teacher, tmp_path):
         ("--student", "vdsr-small-half"): (16, 8), ("--student", "vdsr-small-half", "--blocks", 2): (16, 2),
     }.items():  # fmt: skip
         out = tmp_path / "-".join(map(str, shape))
-        assert invoke(*tiny(teacher, out, "--steps", 2, "--method", "noise", *shape)).exit_code == 0
+        assert invoke(*tiny(teacher, out, "--steps", 2, *shape)).exit_code == 0
         assert tuple(dfkd.load_student(out).spec().values()) == spec
 
 
@@ -303,27 +353,19 @@ def test_train_teacher_and_distil_from_its_folder(tmp_path):
     assert result.exit_code == 0, result.output
     assert records.read_json(out / "record.json")["steps"] == 3
     assert dfkd.load_teacher(out).spec() == {"width": 4, "blocks": 3}
-    assert invoke(*tiny(out, tmp_path / "run", "--steps", 2, "--method", "real", "--images", photos)).exit_code == 0
+    assert invoke(*tiny(out, tmp_path / "run", "--steps", 2, "--images", photos, method="real")).exit_code == 0
     again = invoke("distill", "--resume", out)  # the folder knows what it holds, whichever command goes on with it
     assert again.exit_code == 0 and not (out / "student.safetensors").exists()
 
 
 def test_a_finished_run_keeps_its_record(teacher, tmp_path):
     """Also the scores that were added to it, when somebody resumes it."""
-    assert invoke(*tiny(teacher, tmp_path / "run", "--steps", 2, "--method", "noise")).exit_code == 0
+    assert invoke(*tiny(teacher, tmp_path / "run", "--steps", 2)).exit_code == 0
     file = tmp_path / "run" / "record.json"
     records.write_json(file, {**records.read_json(file), "scores": [{"psnr": 30.0}]})
     before = file.read_bytes()
     assert invoke("distill", "--resume", tmp_path / "run").exit_code == 0
     assert file.read_bytes() == before
-
-
-def test_what_comes_before_the_first_update_is_part_of_the_cost(teacher, tmp_path, monkeypatch):
-    """Slicing a teacher, for one."""
-    build = runs.build_task
-    monkeypatch.setattr(runs, "build_task", lambda *args: (time.sleep(1), build(*args))[1])
-    assert invoke(*tiny(teacher, tmp_path / "run", "--steps", 2, "--method", "noise")).exit_code == 0
-    assert records.read_json(tmp_path / "run" / "record.json")["wall_seconds"] >= 1
 
 
 def test_pictures_smaller_than_a_patch_are_not_enough(tmp_path):
@@ -333,13 +375,13 @@ def test_pictures_smaller_than_a_patch_are_not_enough(tmp_path):
 
 
 def test_pictures_are_for_the_method_real(teacher, tmp_path):
-    result = invoke(*tiny(teacher, tmp_path / "run", "--method", "noise", "--images", tmp_path))
+    result = invoke(*tiny(teacher, tmp_path / "run", "--images", tmp_path))
     assert "must not see" in str(result.exception) and not (tmp_path / "run").exists()
 
 
 def test_run_goes_on_where_it_began(teacher, tmp_path):
     folder = tmp_path / "run"
-    assert invoke(*tiny(teacher, folder, "--steps", 2, "--method", "noise")).exit_code == 0
+    assert invoke(*tiny(teacher, folder, "--steps", 2)).exit_code == 0
     header = records.read_json(folder / "config.json")
     assert header["device"] == "cpu"
     records.write_json(folder / "config.json", {**header, "device": "nowhere"})
@@ -348,7 +390,7 @@ def test_run_goes_on_where_it_began(teacher, tmp_path):
 
 
 def test_existing_run_is_not_written_over(teacher, tmp_path):
-    arguments = tiny(teacher, tmp_path / "run", "--steps", 2, "--method", "noise")
+    arguments = tiny(teacher, tmp_path / "run", "--steps", 2)
     assert invoke(*arguments).exit_code == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
     result = invoke(*arguments)
@@ -360,11 +402,11 @@ def test_existing_run_is_not_written_over(teacher, tmp_path):
 @pytest.mark.parametrize("method, parts", [("cmi", 1), ("dfsr", 2)])
 def test_killed_run_goes_on_to_the_same_bits(method, parts, teacher, tmp_path):
     """kill -9 in the middle, then --resume: the weights of a run that was left alone."""
-    options = ["--steps", 80, "--method", method, "--parts", parts, "--save-every", 0, "--replay", 0.5]
+    options = ["--steps", 80, "--parts", parts, "--save-every", 0, "--replay", 0.5]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = dfkd_process(*tiny(teacher, whole, *options))
+    done = dfkd_process(*tiny(teacher, whole, *options, method=method))
     assert done.returncode == 0, done.stderr
-    arguments = [sys.executable, "-m", "dfkd", *map(str, tiny(teacher, cut, *options))]
+    arguments = [sys.executable, "-m", "dfkd", *map(str, tiny(teacher, cut, *options, method=method))]
     process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 600
@@ -387,7 +429,7 @@ def test_killed_run_goes_on_to_the_same_bits(method, parts, teacher, tmp_path):
 
 def test_interrupted_run_says_how_to_go_on(teacher, tmp_path):
     out = tmp_path / "run"
-    arguments = tiny(teacher, out, "--steps", 100_000, "--method", "noise", "--save-every", 0)
+    arguments = tiny(teacher, out, "--steps", 100_000, "--save-every", 0)
     process = subprocess.Popen([sys.executable, "-m", "dfkd", *map(str, arguments)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 600
     while not (out / "curves.csv").exists():
@@ -400,9 +442,8 @@ def test_interrupted_run_says_how_to_go_on(teacher, tmp_path):
 
 
 def test_run_killed_before_its_first_checkpoint_starts_anew(teacher, tmp_path):
-    options = ("--steps", 4, "--method", "dfsr")
-    assert invoke(*tiny(teacher, tmp_path / "whole", *options)).exit_code == 0
-    assert invoke(*tiny(teacher, tmp_path / "cut", *options)).exit_code == 0
+    for name in ("whole", "cut"):
+        assert invoke(*tiny(teacher, tmp_path / name, "--steps", 4, method="dfsr")).exit_code == 0
     for path in (tmp_path / "cut").iterdir():
         if path.name != "config.json":
             path.unlink()
@@ -414,7 +455,7 @@ def test_run_killed_before_its_first_checkpoint_starts_anew(teacher, tmp_path):
 def test_resume_refuses_what_is_no_run_or_another_one(teacher, tmp_path):
     assert "holds no run" in str(invoke("distill", "--resume", tmp_path).exception)
     for name, blocks in (("a", 2), ("b", 3)):
-        arguments = tiny(teacher, tmp_path / name, "--steps", 2, "--method", "noise", "--blocks", blocks)
+        arguments = tiny(teacher, tmp_path / name, "--steps", 2, "--blocks", blocks)
         assert invoke(*arguments).exit_code == 0
     (tmp_path / "a" / "checkpoint.pt").write_bytes((tmp_path / "b" / "checkpoint.pt").read_bytes())
     result = invoke("distill", "--resume", tmp_path / "a")
@@ -438,46 +479,98 @@ def test_full_disk_during_a_run_is_one_line_and_keeps_the_last_checkpoint(teache
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    result = invoke(*tiny(teacher, out, "--steps", 20, "--method", "noise", "--save-every", 0))
+    result = invoke(*tiny(teacher, out, "--steps", 20, "--save-every", 0))
     assert isinstance(result.exception, CheckpointError) and "No space left" in str(result.exception)
     monkeypatch.undo()
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
     assert invoke("distill", "--resume", out).exit_code == 0
 
 
-def test_measured_speed_counts_each_step_once(teacher):
-    config = dfkd.Config(method="noise", steps=6, batch=1, patch=24, scales=(2,), blocks=2, imitation_steps=2, parts=2)
-    task = dfkd.Distillation(dfkd.load_teacher(teacher), dfkd.make_student(config, 4), None, config)
-    task.source = dfkd.make_source(config, task.teacher)
-    assert [report["step"] for report in task.rounds()] == [2, 4, 6]
-    assert task.finished and task.step == 6
-    header = {"config": config.to_dict(), "teacher": str(teacher), "width": 4}
-    assert 0 < runs.measure_speed(header, seconds=0.2) < 1e5
+# ---- options and settings --------------------------------------------------------------------------------------------
+
+# What to type for each setting, and what becomes of it: another value than the default.
+TYPED = {
+    "scales": ("--scale 2 --scale 4", [2, 4]), "steps": ("--steps 7", 7), "batch": ("--batch 3", 3),
+    "patch": ("--patch 96", 96), "imitation_steps": ("--imitation-steps 5", 5), "parts": ("--parts 2", 2),
+    "blocks": ("--blocks 2", 2), "init": ("--init identity", "identity"), "optim": ("--optim paper", "paper"),
+    "lr": ("--lr 3e-4", 3e-4), "warm_up": ("--warm-up 0.5", 0.5), "clip": ("--clip 0.7", 0.7),
+    "average": ("--average 0.3", 0.3), "reuse": ("--reuse 4", 4), "dead_leaves": ("--dead-leaves 0.5", 0.5),
+    "precision": ("--precision bfloat16", "bfloat16"), "seed": ("--seed 5", 5),
+    "side": ("--side 256", 256), "pool": ("--pool 3", 3), "renew": ("--renew 4", 4),
+    "generation_steps": ("--generation-steps 3", 3), "generator_lr": ("--generator-lr 0", 0.0),
+    "z_lr": ("--z-lr 0.5", 0.5), "optimise_z": ("--no-optimise-z", False), "w_adversarial": ("--w-adversarial 0", 0.0),
+    "w_recon": ("--w-recon 0", 0.0), "bank": ("--bank 9", 9), "replay": ("--replay 0.5", 0.5),
+    "w_contrast": ("--w-contrast 1", 1.0), "temperature": ("--temperature 0.5", 0.5),
+    "denominator": ("--denominator all", "all"), "negatives": ("--negatives 7", 7),
+    "layers": ("--layer body.0 --layer body.1", ["body.0", "body.1"]),
+}  # fmt: skip
+LOOP = [("noise", name) for name in sorted(names_of(Config) - {"source"})]
+OF_METHODS = [(method, name) for method, kind in METHODS.items() for name in sorted(names_of(kind))]
 
 
-def test_measured_speed_is_that_of_the_grown_student(teacher, monkeypatch):
-    """The first part alone is shallower and faster than the run will be."""
-    config = dfkd.Config(method="noise", steps=6, batch=1, patch=24, scales=(2,), blocks=2, imitation_steps=2, parts=2)
-    build, measured = runs.distillation, []
-    monkeypatch.setattr(runs, "distillation", lambda *args: measured.append(build(*args)) or measured[0])
-    runs.measure_speed({"config": config.to_dict(), "teacher": str(teacher), "width": 4}, seconds=0.2)
-    assert measured[0].student.blocks == 2
+@pytest.mark.parametrize("method, name", LOOP + OF_METHODS)
+def test_setting_has_an_option_and_its_value_reaches_the_run(method, name, teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr("dfkd.cli._finish", lambda run: None)  # it is started, not carried out,
+    monkeypatch.setattr(dfkd.Distillation, "notes", lambda self: {})  # and not looked at
+    typed, value = TYPED[name]
+    out = ("--out", tmp_path / "run")
+    result = invoke("distill", "--teacher", teacher, "--method", method, *out, *typed.split())
+    assert result.exit_code == 0, result.output
+    written = records.read_json(tmp_path / "run" / "config.json")["config"]
+    default = configure(method, blocks=3).to_dict()  # as deep as its teacher
+    assert written == default | {name: value} != default
 
 
-def test_measured_speed_knows_that_answers_are_used_again(teacher, monkeypatch):
-    network, make_student, asked, updates = dfkd.load_teacher(teacher), runs.make_student, [], []
+def test_help_of_distill_shows_every_setting():
+    shown = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["distill", "--help"]).output.split()
+    assert {name: typed for name, (typed, _) in TYPED.items() if typed.split()[0] not in shown} == {}
 
-    def counted_student(*arguments):
-        student = make_student(*arguments)
-        student.register_forward_hook(lambda *_: updates.append(1))
-        return student
 
-    network.register_forward_hook(lambda *_: asked.append(1))
-    monkeypatch.setattr(runs, "load_teacher", lambda name: network)
-    monkeypatch.setattr(runs, "make_student", counted_student)
-    config = dfkd.Config(method="noise", steps=10_000, batch=1, patch=24, scales=(2,), blocks=2, reuse=4)
-    runs.measure_speed({"config": config.to_dict(), "teacher": "any", "width": 4}, seconds=0.2)
-    assert len(updates) > 20 and abs(len(asked) - len(updates) / 4) <= 1
+def test_help_of_a_setting_says_which_methods_use_it():
+    options = {option.name: option.help for option in typer.main.get_command(app).commands["distill"].params}
+    assert options["w_recon"].endswith(" For dfsr, cmi.") and options["negatives"].endswith(" For cmi.")
+    assert options["side"].endswith(" For dead-leaves.") and " For " not in options["clip"]
+
+
+@pytest.mark.parametrize(
+    "method, name", [("dfsr", "negatives"), *(("noise", name) for name in sorted({name for _, name in OF_METHODS}))]
+)
+def test_setting_of_another_method_is_refused(method, name, teacher, asked):
+    result = invoke("distill", "--teacher", teacher, "--method", method, *TYPED[name][0].split())
+    assert isinstance(result.exception, TrainingError) and asked == []
+    assert f"method {method!r} does not use {name} (of " in str(result.exception)
+
+
+def test_teachers_setting_has_an_option_and_its_value_reaches_the_run(asked):
+    typed = "--width 5 --blocks 2 --scale 2 --scale 4 --steps 7 --batch 3 --patch 96 --lr 3e-4 --warm-up 0.5".split()  # noqa: SIM905
+    result = invoke("train-teacher", *typed, "--clip", 0.7, "--average", 0.3, "--seed", 5, "--device", "cpu:0")
+    assert result.exit_code == 0, result.output
+    assert asked[0].config == TeacherSettings(5, 2, (2, 4), 7, 3, 96, 3e-4, 0.5, 0.7, 0.3, 5)
+    assert asked[0].device == "cpu:0"
+
+
+@pytest.mark.parametrize("command", ["distill", "train-teacher"])
+def test_without_options_the_settings_are_the_defaults(command, asked):
+    extra = ("--teacher", "vdsr-small") if command == "distill" else ()
+    assert invoke(command, *extra).exit_code == 0
+    assert asked[0].config == (configure(blocks=8) if command == "distill" else TeacherSettings())
+
+
+@pytest.mark.parametrize("row", scoreboard.ROWS)
+def test_row_of_the_scoreboard_can_be_typed(row, asked):
+    settings = scoreboard.BUDGET | scoreboard.ROWS[row]
+    typed = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", value)]
+    result = invoke("distill", "--teacher", scoreboard.TEACHER, "--width", scoreboard.WIDTH, *typed)
+    assert result.exit_code == 0, result.output
+    assert asked[0].config == configure(**settings)
+    assert (asked[0].teacher, asked[0].width) == (scoreboard.TEACHER, scoreboard.WIDTH)
+
+
+def test_minutes_become_as_many_steps_as_should_fit(teacher, tmp_path, asked, monkeypatch):
+    monkeypatch.setattr(runs, "measure_speed", lambda job: 2.5)
+    result = invoke(*tiny(teacher, tmp_path / "run", "--minutes", 0.1))
+    assert result.exit_code == 0 and "15 steps in 0.1 minutes" in result.stderr
+    assert asked[0].config.steps == 15
 
 
 # ---- how it fails ----------------------------------------------------------------------------------------------------
@@ -490,6 +583,8 @@ def test_measured_speed_knows_that_answers_are_used_again(teacher, monkeypatch):
      (["evaluate", "bicubic", "--device", "tpu9"], "--device cpu"),
      (["upscale", "gone.png", "out.png", "--model", "bicubic"], "cannot read gone.png"),
      (["distill", "--teacher", "gone.safetensors"], "no model 'gone.safetensors'"),
+     (["distill", "--teacher", "vdsr-small", "--method", "noise", "--w-recon", "3"],
+      "method 'noise' does not use w_recon (of dfsr, cmi)"),
      (["distill", "--resume", "gone"], "gone holds no run")],
 )  # fmt: skip
 def test_errors_are_one_line_and_exit_code_1(arguments, words, tmp_path):
@@ -500,29 +595,36 @@ def test_errors_are_one_line_and_exit_code_1(arguments, words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [["--method", "dfrs"], ["--init", "zero"], ["--optim", "sgd"], ["--scale", "1"], ["--patch", "25"],
-     ["--parts", "9"], ["--batch", "0"], ["--batch", "1"], ["--lr", "-1"], ["--lr", "nan"], ["--temperature", "0"],
-     ["--generator-lr", "-1"], ["--replay", "1"], ["--denominator", "none"], ["--layer", "body.77"],
-     ["--method", "real", "--images", "gone"], ["--device", "tpu9"], ["--student", "huge"],
-     ["--steps", "5", "--minutes", "1"]],
+    "method, options, words",
+    [("dfrs", "", "unknown method 'dfrs'"), ("noise", "--init zero", "unknown init 'zero'"),
+     ("noise", "--optim sgd", "unknown optimiser 'sgd'"), ("noise", "--scale 1", "each scale at least 2"),
+     ("noise", "--patch 25", "patch a multiple of 4"), ("noise", "--parts 9", "9 parts need as many blocks (3)"),
+     ("noise", "--steps 0", "steps must be at least 1"), ("noise", "--batch 0", "batch must be at least 1"),
+     ("cmi", "--batch 1", "batch must be at least 2"), ("noise", "--lr -1", "lr and clip must be positive"),
+     ("noise", "--lr nan", "lr and clip must be positive"), ("cmi", "--temperature 0", "temperature positive"),
+     ("cmi", "--generator-lr -1", "must not be negative"), ("cmi", "--replay 1", "replay must lie in [0, 1)"),
+     ("cmi", "--denominator none", "unknown denominator 'none'"), ("cmi", "--layer body.77", "no layer 'body.77'"),
+     ("noise", "--optim paper --warm-up 0.1", "has no warm-up"), ("real", "--images gone", "no pictures"),
+     ("noise", "--device tpu9", "no device 'tpu9'"), ("noise", "--student huge", "unknown student 'huge'"),
+     ("noise", "--minutes 1", "--steps or --minutes, not both")],
 )  # fmt: skip
-def test_wrong_settings_are_refused_before_anything_is_written(options, teacher, tmp_path, monkeypatch):
+def test_wrong_settings_are_refused_before_anything_is_written(method, options, words, teacher, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    last = [] if "--minutes" in options else ["--steps", 2]
-    result = invoke(*tiny(teacher, tmp_path / "run", *last), *options)
+    result = invoke(*tiny(teacher, tmp_path / "run", "--steps", 2, method=method), *options.split())
     assert isinstance(result.exception, DfkdError), result.output
-    assert "\n" not in str(result.exception) and not (tmp_path / "run").exists()
+    assert words in str(result.exception) and "\n" not in str(result.exception)
+    assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("options", [["--steps", "0"], ["--minutes", "0"], ["--width", "0"], ["--steps", "many"]])
+@pytest.mark.parametrize("options", [["--minutes", "0"], ["--width", "0"], ["--steps", "many"]])
 def test_nonsense_numbers_are_usage_errors(options, teacher, tmp_path):
     assert invoke(*tiny(teacher, tmp_path / "run"), *options).exit_code == 2
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    "options", [["--scale", "0"], ["--scale", "5"], ["--lr", "0"], ["--width", "0"], ["--patch", "-24"]]
+    "options",
+    [["--scale", "0"], ["--scale", "5"], ["--lr", "0"], ["--width", "0"], ["--patch", "-24"], ["--device", "tpu9"]],
 )
 def test_wrong_settings_of_a_teacher_are_refused(options, tmp_path):
     Image.fromarray(_photo(60, 60, 3)).save(tmp_path / "p.png")
@@ -531,14 +633,14 @@ def test_wrong_settings_of_a_teacher_are_refused(options, tmp_path):
 
 
 def test_diverging_run_says_so_and_keeps_its_folder(teacher, tmp_path):
-    result = invoke(*tiny(teacher, tmp_path / "run", "--steps", 400, "--method", "noise", "--lr", 1e18))
+    result = invoke(*tiny(teacher, tmp_path / "run", "--steps", 400, "--lr", 1e18))
     assert isinstance(result.exception, TrainingError) and "lower lr" in str(result.exception)
     assert not (tmp_path / "run" / "student.safetensors").exists()
 
 
 def test_a_place_that_cannot_be_written_is_an_error(teacher, tmp_path):
     (tmp_path / "file").touch()
-    result = invoke(*tiny(teacher, tmp_path / "file" / "run", "--steps", 2, "--method", "noise"))
+    result = invoke(*tiny(teacher, tmp_path / "file" / "run", "--steps", 2))
     assert isinstance(result.exception, CheckpointError) and "cannot write" in str(result.exception)
 
 
@@ -550,31 +652,17 @@ def test_without_data_the_error_names_both_ways(monkeypatch, tmp_path, no_networ
     assert len(registry()) and no_network
 
 
+@pytest.mark.parametrize(
+    "typed, kept",
+    [("/srv/runs/one", "one"), ("/srv/runs/one/", "one"), ("/srv/a=b/one", "one"), ("--out=/srv/a=b", "--out=a=b"),
+     ("-o/srv/runs/one", "-oone"), ("runs/one", "runs/one"), ("../one", "../one"), ("--scale", "--scale"), ("3", "3")],
+)  # fmt: skip
+def test_command_in_a_record_names_no_folder_of_this_machine(typed, kept, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/dfkd", "distill", typed])
+    assert records.command() == f"dfkd distill {kept}"
+
+
 def test_command_can_be_typed_again(monkeypatch):
     for program, words in (("/usr/bin/dfkd", "dfkd"), ("/lib/dfkd/__main__.py", "python -m dfkd")):
         monkeypatch.setattr(sys, "argv", [program, "distill", "--out", "a b"])
         assert records.command() == f"{words} distill --out 'a b'"
-
-
-class _Nearest(nn.Module):
-    def forward(self, lr, scale):
-        return nn.functional.interpolate(lr, scale_factor=scale)
-
-
-def test_own_module_is_evaluated_like_ours():
-    images = [torch.rand(1, 1, 41, 50), torch.rand(1, 1, 60, 47)]
-    ours, own = (dfkd.evaluate_images(model, images, 3) for model in (zoo.Bicubic(), _Nearest()))
-    assert ours.images == own.images == 2 and ours.psnr > own.psnr > 0
-
-
-def test_images_are_brought_to_the_device_of_the_network():
-    class Elsewhere(_Nearest):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.ones(1, device="meta"))  # stands for a device that is not there to try
-
-        def forward(self, lr, scale):
-            assert lr.device == self.weight.device
-            return torch.zeros(*lr.shape[:2], lr.shape[2] * scale, lr.shape[3] * scale)
-
-    assert dfkd.evaluate_images(Elsewhere(), [torch.rand(1, 1, 40, 40)], 2).images == 1

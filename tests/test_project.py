@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dfkd
-from dfkd.records import load_record
+from dfkd.running.records import load_record
 
 if sys.version_info >= (3, 11):
     import tomllib

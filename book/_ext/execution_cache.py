@@ -19,8 +19,12 @@ def setup(app):
 
 def choose_cache_folder(app, config):
     """Point myst-nb at the cache that belongs to the package as it is now."""
-    caches = Path(app.outdir).parent / ".jupyter_cache"
-    config.nb_execution_cache_path = str(caches / fingerprint(Path(app.srcdir)))
+    config.nb_execution_cache_path = str(cache_folder(Path(app.srcdir), Path(app.outdir).parent))
+
+
+def cache_folder(root: Path, build: Path) -> Path:
+    """Where executed chapters are kept, for the package as it is now."""
+    return build / ".jupyter_cache" / fingerprint(root)
 
 
 def fingerprint(root: Path) -> str:

@@ -1,6 +1,7 @@
 """The directive `divider`: two stored pictures with a border to move, on a page that runs no code.
 
-It is `dfkd.widgets.before_after` without a cell: plain HTML that works from disk, and two pictures without scripts.
+It is `dfkd.book.widgets.before_after` without a cell: plain HTML that works from disk, and two pictures without
+scripts.
 """
 
 from pathlib import Path
@@ -10,8 +11,8 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
-from dfkd.images import read_image
-from dfkd.widgets import WidgetError, before_after
+from dfkd.book.widgets import WidgetError, before_after
+from dfkd.pixels.files import read_image
 
 MAX_BYTES = 120_000  # of the two pictures in the page
 

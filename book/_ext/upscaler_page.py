@@ -45,7 +45,7 @@ def data() -> dict:
     """What upscaler.js reads."""
     from skimage import data as photographs
 
-    from dfkd.zoo import load_model
+    from dfkd.networks.zoo import load_model
 
     model = load_model(NETWORK)
     return {

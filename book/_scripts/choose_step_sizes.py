@@ -13,13 +13,15 @@ import itertools
 import json
 import sys
 import time
-from pathlib import Path
 
-from dfkd import Config, Distillation, load_teacher, make_source, make_student, records
-from dfkd.evaluate import agreement
-from dfkd.sources import DeadLeavesSource
+from measuring import RECORDS, header
 
-RECORD = Path(__file__).parents[2] / "dfkd" / "records" / "step-sizes.json"
+from dfkd import Distillation, configure, load_teacher, make_source, make_student
+from dfkd.method.sources import DeadLeavesSource
+from dfkd.running import records
+from dfkd.running.evaluation import agreement
+
+RECORD = RECORDS / "step-sizes.json"
 STEPS, WIDTH, HELD_OUT_SEED = 300, 32, 10_000
 CANDIDATES = {
     "slicing": ({"method": "dead-leaves", "init": "teacher"}, {"lr": (3e-4, 6e-4, 1.2e-3)}),
@@ -36,7 +38,7 @@ CANDIDATES = {
 
 def outcome(teacher, settings: dict) -> dict:
     """Train with these settings; agreement in dB by scale, and what it cost."""
-    config = Config(**{"steps": STEPS, **settings})
+    config = configure(**{"steps": STEPS, **settings})
     source = make_source(config, teacher)
     run = Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)
     started = time.process_time()
@@ -51,11 +53,8 @@ def outcome(teacher, settings: dict) -> dict:
 
 def main(wanted: list[str]) -> None:
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"outcomes": []}
-    record |= {
-        "command": "python book/_scripts/choose_step_sizes.py", "teacher": "vdsr",
-        "steps": STEPS, "held_out_seed": HELD_OUT_SEED,
-        "hardware": records.hardware(), "versions": records.versions(),
-    }  # fmt: skip
+    summary = "step sizes compared by agreement with the teacher on drawn images"
+    record |= header(__file__, "step-sizes", summary, teacher="vdsr", steps=STEPS, held_out_seed=HELD_OUT_SEED)
     teacher = load_teacher("vdsr")
     for group in wanted or CANDIDATES:
         fixed, grid = CANDIDATES[group]

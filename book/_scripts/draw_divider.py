@@ -15,7 +15,7 @@ from skimage import data
 from torch import Tensor
 
 from dfkd import imresize, load_model, luma, psnr, upscale
-from dfkd.images import to_uint8
+from dfkd.pixels.files import to_uint8
 
 FOLDER = Path(__file__).parents[1] / "images"
 SCALE, SIDE = 3, 240

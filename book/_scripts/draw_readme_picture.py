@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 from dfkd import imresize, load_model, luma, psnr, upscale
-from dfkd.images import to_uint8
+from dfkd.pixels.files import to_uint8
 
 PICTURE = Path(__file__).parents[1] / "images" / "before_after.jpg"
 SCALE, SIDE, GAP, LINE = 3, 240, 8, 26

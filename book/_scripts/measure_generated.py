@@ -9,33 +9,30 @@ dead leaves are what they were from the start. Of each, 16 images a scale, as by
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 
 import torch
+from measuring import RECORDS, ROOT, header
 
-from dfkd import Config, make_source, records, runs
-from dfkd.models.vdsr import VDSR
+from dfkd import configure, make_source
+from dfkd.networks.vdsr import VDSR
+from dfkd.running import records, runs
 
-ROOT = Path(__file__).parents[2]
-RECORD = ROOT / "dfkd" / "records" / "generated.json"
+RECORD = RECORDS / "generated.json"
 IMAGES = 16
 
 
 @torch.no_grad()
 def main() -> None:
-    sources = {method: make_source(Config(method=method), VDSR(4, 1)) for method in ("noise", "untrained")}
+    sources = {method: make_source(configure(method), VDSR(4, 1)) for method in ("noise", "untrained")}
     for name in ("dfsr", "cmi"):
         sources[name] = runs.open_run(ROOT / "runs" / f"vdsr-half-{name}").task.source
-    sources["leaves"] = make_source(Config(method="dead-leaves"), VDSR(4, 1))
-    record = {
-        "kind": "images", "summary": f"{IMAGES} low-resolution images a scale of each source, [images, side, side]",
-        "command": "python book/_scripts/measure_generated.py", "finished": records.now(),
-        "hardware": records.hardware(), "versions": records.versions(),
-        "sources": {
-            name: {f"x{scale}": as_bytes(source.sample(IMAGES, scale)) for scale in (2, 3, 4)}
-            for name, source in sources.items()
-        },
-    }  # fmt: skip
+    sources["leaves"] = make_source(configure("dead-leaves"), VDSR(4, 1))
+    drawn = {
+        name: {f"x{scale}": as_bytes(source.sample(IMAGES, scale)) for scale in (2, 3, 4)}
+        for name, source in sources.items()
+    }
+    summary = f"{IMAGES} low-resolution images a scale of each source, [images, side, side]"
+    record = header(__file__, "images", summary, sources=drawn)
     records.write_json(RECORD, record)
 
 

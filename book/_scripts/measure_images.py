@@ -11,18 +11,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from measure_protocol import chapter_names, flat_ssim, photographs, remembering
+from measure_protocol import CHAPTER, flat_ssim, photographs, remembering
+from measuring import RECORDS, chapter_names, header
 
-from dfkd import load_model, records
-from dfkd.data import benchmark_files
+from dfkd import load_model
+from dfkd.networks.weights import fingerprint
+from dfkd.pixels.benchmarks import benchmark_files
+from dfkd.running import records
 
-RECORD = Path(__file__).parents[2] / "dfkd" / "records" / "images.json"
+RECORD = RECORDS / "images.json"
 SETS = (("Set5", 4), ("Set14", 3))
 
 
 @torch.no_grad()
 def main() -> None:
-    chapter = chapter_names("setup", "protocol-reconstruct", "protocol-measure")
+    chapter = chapter_names(CHAPTER, "setup", "protocol-reconstruct", "protocol-measure")
     teacher = load_model("vdsr")
     residuals = {"bicubic": torch.zeros_like, "teacher": remembering(teacher.residual)}
     images = []
@@ -35,12 +38,10 @@ def main() -> None:
                 row[name] = {"psnr": round(psnr, 4), "ssim_flat_rounded": round(flat_ssim(*pair), 4)}
             images.append(row)
             print(row, flush=True)
-    record = {
-        "kind": "protocol", "summary": "PSNR (dB) and SSIM image by image: Set5 at x4, Set14 at x3",
-        "command": "python book/_scripts/measure_images.py", "teacher": "vdsr",
-        "teacher_sha256": records.fingerprint(teacher.state_dict()), "finished": records.now(),
-        "hardware": records.hardware(), "versions": records.versions(), "images": images,
-    }  # fmt: skip
+    record = header(
+        __file__, "protocol", "PSNR (dB) and SSIM image by image: Set5 at x4, Set14 at x3", teacher="vdsr",
+        teacher_sha256=fingerprint(teacher.state_dict()), images=images,
+    )  # fmt: skip
     records.write_json(RECORD, record)
 
 

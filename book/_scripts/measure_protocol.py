@@ -7,32 +7,22 @@ What is measured and how is not written here a second time: the script runs the 
 
 import time
 from itertools import product
-from pathlib import Path
 
-import nbformat
 import torch
+from measuring import RECORDS, ROOT, chapter_names, header
 from skimage.metrics import structural_similarity
 from tqdm.auto import tqdm
 
-from dfkd import records
-from dfkd.data import benchmark_files, fetch
-from dfkd.evaluate import evaluate
-from dfkd.images import read_image
-from dfkd.zoo import load_model
+from dfkd.networks.weights import fingerprint
+from dfkd.networks.zoo import load_model
+from dfkd.pixels.benchmarks import benchmark_files, fetch
+from dfkd.pixels.files import read_image
+from dfkd.running import records
+from dfkd.running.evaluation import evaluate
 
-ROOT = Path(__file__).parents[2]
-CHAPTER = ROOT / "book" / "01_super_resolution.ipynb"
-RECORD = ROOT / "dfkd" / "records" / "protocol-set5.json"
+CHAPTER = "01_super_resolution"
+RECORD = RECORDS / "protocol-set5.json"
 SCALES = (2, 3, 4)
-
-
-def chapter_names(*ids: str) -> dict:
-    """What the chapter's cells of these ids define."""
-    names = {}
-    source = {cell.id: cell.source for cell in nbformat.read(CHAPTER, as_version=4).cells}
-    for cell_id in ids:
-        exec(source[cell_id], names)
-    return names
 
 
 def remembering(residual):
@@ -68,8 +58,7 @@ def photographs(dataset: str, scale: int) -> list[torch.Tensor]:
 @torch.no_grad()
 def main():
     started = time.monotonic()
-    header = {"command": f"python book/_scripts/{records.command()}", "started": records.now()}
-    chapter = chapter_names("setup", "protocol-reconstruct", "protocol-measure", "protocol-choices")
+    chapter = chapter_names(CHAPTER, "setup", "protocol-reconstruct", "protocol-measure", "protocol-choices")
     networks = {"bicubic": load_model("bicubic"), "teacher": load_model("vdsr")}
     residuals = {"bicubic": torch.zeros_like, "teacher": remembering(networks["teacher"].residual)}
     rounded = {"round_hr": True, "round_sr": True}
@@ -90,18 +79,11 @@ def main():
         scores = {"psnr": round(score.psnr, 4), "ssim": round(score.ssim, 4)}
         sets.append(row | scores | {"ssim_flat_rounded": mean(flat_ssim(*pair) for pair in pairs)})
 
-    record = {
-        **header,
-        "kind": "protocol",
-        "summary": "PSNR (dB) on Set5 under changed protocols; the usual protocol on Set5 and Set14",
-        "teacher": "vdsr",
-        "teacher_sha256": records.fingerprint(networks["teacher"].state_dict()),
-        "seconds": round(time.monotonic() - started, 1),
-        "hardware": records.hardware(),
-        "versions": records.versions(),
-        "choices": choices,
-        "sets": sets,
-    }
+    summary = "PSNR (dB) on Set5 under changed protocols; the usual protocol on Set5 and Set14"
+    record = header(
+        __file__, "protocol", summary, teacher="vdsr", teacher_sha256=fingerprint(networks["teacher"].state_dict()),
+        seconds=round(time.monotonic() - started, 1), choices=choices, sets=sets,
+    )  # fmt: skip
     records.write_json(RECORD, record)
     print(f"{RECORD.relative_to(ROOT)}: {len(choices)} rows in {record['seconds']} s")
 

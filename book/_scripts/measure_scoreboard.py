@@ -8,13 +8,15 @@ Rows already in the record are not run again.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
+from measuring import RECORDS, header
 from tqdm.auto import tqdm
 
-from dfkd import load_model, records, scoreboard
+from dfkd import load_model
+from dfkd.book import scoreboard
+from dfkd.running import records
 
-RECORD = Path(__file__).parents[2] / "dfkd" / "records" / "scoreboard.json"
+RECORD = RECORDS / "scoreboard.json"
 SEEDS = range(3)
 
 
@@ -34,11 +36,8 @@ def outcome(row: str, seed: int) -> dict:
 
 def main() -> None:
     record = records.read_json(RECORD) if RECORD.exists() else {"runs": []}
-    record |= {
-        "kind": "scoreboard", "summary": "the book's experiment: every row with three seeds, PSNR on four photographs",
-        "command": "python book/_scripts/measure_scoreboard.py", "budget": scoreboard.BUDGET, "rows": scoreboard.ROWS,
-        "hardware": records.hardware(), "versions": records.versions(), "finished": records.now(),
-    }  # fmt: skip
+    summary = "the book's experiment: every row with three seeds, PSNR on four photographs"
+    record |= header(__file__, "scoreboard", summary, budget=scoreboard.BUDGET, rows=scoreboard.ROWS)
     done = {(run["row"], run.get("seed")) for run in record["runs"]}
     for name in ("bicubic", scoreboard.TEACHER):
         row = "teacher" if name == scoreboard.TEACHER else name

@@ -8,26 +8,23 @@ these rows get seven more, which had no part in raising the question. Runs alrea
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from measure_scoreboard import SEEDS, outcome
+from measuring import RECORDS, header
 from tqdm.auto import tqdm
 
-from dfkd import records, scoreboard
+from dfkd.book import scoreboard
+from dfkd.running import records
 
-RECORD = Path(__file__).parents[2] / "dfkd" / "records" / "seeds.json"
+RECORD = RECORDS / "seeds.json"
 ROWS = ("L_GEN and L_R", "contrast, W_C = 1", "untrained generator")
 MORE_SEEDS = range(SEEDS.stop, SEEDS.stop + 7)
 
 
 def main() -> None:
     record = records.read_json(RECORD) if RECORD.exists() else {"runs": []}
-    record |= {
-        "kind": "scoreboard", "summary": "seven more seeds for three rows of the book's experiment",
-        "command": "python book/_scripts/measure_seeds.py", "budget": scoreboard.BUDGET,
-        "rows": {row: scoreboard.ROWS[row] for row in ROWS},
-        "hardware": records.hardware(), "versions": records.versions(),
-    }  # fmt: skip
+    rows = {row: scoreboard.ROWS[row] for row in ROWS}
+    summary = "three rows of the book's experiment with seven seeds that 'scoreboard' lacks"
+    record |= header(__file__, "scoreboard", summary, budget=scoreboard.BUDGET, rows=rows)
     done = {(run["row"], run["seed"]) for run in record["runs"]}
     wanted = [(row, seed) for seed in MORE_SEEDS for row in ROWS if (row, seed) not in done]
     for row, seed in tqdm(wanted, desc="runs"):

@@ -9,49 +9,40 @@ define them. Nothing is chosen by these scores; the package's settings were ther
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-import nbformat
 import torch
+from measuring import RECORDS, chapter_names, header
 from torch.nn import functional
 
 import dfkd
-from dfkd import records
-from dfkd.sources import DeadLeavesSource, GeneratedSource, NoiseSource
+from dfkd.method.sources import DeadLeavesSource, NoiseSource, UntrainedSource
+from dfkd.running import records
 
-ROOT = Path(__file__).parents[2]
-RECORD = ROOT / "dfkd" / "records" / "slicing.json"
+RECORD = RECORDS / "slicing.json"
 CELLS = ("slice-images-a", "choose", "refit", "three-ways")
 WIDTH, IMAGES = 32, 192
 
 
-def chapter_names(teacher) -> dict:
+def chapter(teacher) -> dict:
     """What the chapter's cells define, for another teacher."""
-    names = {"dfkd": dfkd, "torch": torch, "F": functional, "teacher": teacher, "imresize": dfkd.imresize}
-    names["DeadLeavesSource"] = DeadLeavesSource
-    source = {cell.id: cell.source for cell in nbformat.read(ROOT / "book" / "10_beyond_the_paper.ipynb", 4).cells}
-    for cell_id in CELLS:
-        exec(source[cell_id], names)
-    return names
+    known = dict(dfkd=dfkd, torch=torch, F=functional, imresize=dfkd.imresize, DeadLeavesSource=DeadLeavesSource)
+    return chapter_names("10_beyond_the_paper", *CELLS, teacher=teacher, **known)
 
 
 def main() -> None:
     teacher = dfkd.load_teacher("vdsr")
-    chapter = chapter_names(teacher)
-    some = chapter["look"](DeadLeavesSource(), IMAGES)
+    cells = chapter(teacher)
+    some = cells["look"](DeadLeavesSource(), IMAGES)
     in_order = {
         "in order, dead leaves": DeadLeavesSource,
         "in order, noise": NoiseSource,
-        "in order, untrained generator": lambda: GeneratedSource((2, 3, 4)),
+        "in order, untrained generator": lambda: UntrainedSource((2, 3, 4)),
     }
     ways = {name: lambda make=make: _in_order(teacher, make()) for name, make in in_order.items()}
-    ways["copied"] = lambda: chapter["slice_badly"](some, WIDTH, fit=False)
-    ways["fitted to the teacher"] = lambda: chapter["slice_badly"](some, WIDTH, fit=True)
-    record = {
-        "kind": "slicing", "summary": f"the public teacher sliced to {WIDTH} channels, {IMAGES} images, no training",
-        "command": "python book/_scripts/measure_slicing.py", "teacher": "vdsr", "images": IMAGES, "seed": 0,
-        "hardware": records.hardware(), "versions": records.versions(), "finished": records.now(), "ways": [],
-    }  # fmt: skip
+    ways["copied"] = lambda: cells["slice_badly"](some, WIDTH, fit=False)
+    ways["fitted to the teacher"] = lambda: cells["slice_badly"](some, WIDTH, fit=True)
+    summary = f"the public teacher sliced to {WIDTH} channels, {IMAGES} images, no training"
+    record = header(__file__, "slicing", summary, teacher="vdsr", images=IMAGES, seed=0, ways=[])
     for name, way in ways.items():
         started = time.process_time()
         student = way()
@@ -65,7 +56,7 @@ def main() -> None:
 
 
 def _in_order(teacher, source):
-    return dfkd.slicing.slice_teacher(teacher, WIDTH, source, images=IMAGES)
+    return dfkd.method.slicing.slice_teacher(teacher, WIDTH, source, images=IMAGES)
 
 
 if __name__ == "__main__":

@@ -11,29 +11,20 @@ import tempfile
 import time
 from pathlib import Path
 
-import nbformat
+from measuring import RECORDS, chapter_names, header
 from tqdm.auto import tqdm
 
-from dfkd import records, scoreboard
-from dfkd.evaluate import agreement
-from dfkd.export import export_onnx
-from dfkd.models.edsr import EDSR
-from dfkd.sources import DeadLeavesSource
+from dfkd.book import scoreboard
+from dfkd.method.sources import DeadLeavesSource
+from dfkd.networks.edsr import EDSR
+from dfkd.networks.onnx import export_onnx
+from dfkd.running import records
+from dfkd.running.evaluation import agreement
 
-ROOT = Path(__file__).parents[2]
-RECORD = ROOT / "dfkd" / "records" / "your-own.json"
+RECORD = RECORDS / "your-own.json"
 CELLS = ("setup", "train-teacher", "begin", "count", "milliseconds")
 SEEDS = range(3)
 RUNS = [("dead-leaves", width) for width in (16, 8, 4, 24, 32)] + [("noise", 16), ("dfsr", 16)]
-
-
-def chapter() -> dict:
-    """What the chapter's cells define."""
-    cells = {c.id: c.source for c in nbformat.read(ROOT / "book" / "11_your_own.ipynb", as_version=4).cells}
-    names: dict = {}
-    for cell_id in CELLS:
-        exec(cells[cell_id], names)
-    return names
 
 
 def figures(net, cells: dict) -> dict:
@@ -56,7 +47,8 @@ def timings(cells: dict) -> dict[str, float]:
 
 def outcome(method: str, width: int, seed: int, teacher, cells: dict) -> dict:
     started = time.process_time()
-    run = cells["begin"](teacher, width, method, seed)
+    settings = {"generator_lr": 1e-3} if method == "dfsr" else {}
+    run = cells["begin"](teacher, width, method, seed, **settings)
     curve = list(run.rounds())
     spent, student = time.process_time() - started, run.averaged.module.eval()
     unseen = DeadLeavesSource(seed=1000, pool=8)
@@ -68,15 +60,11 @@ def outcome(method: str, width: int, seed: int, teacher, cells: dict) -> dict:
 
 
 def main() -> None:
-    cells = chapter()
+    cells = chapter_names("11_your_own", *CELLS)
     teacher = cells["train_teacher"]()
     record = records.read_json(RECORD) if RECORD.exists() else {"runs": []}
-    record |= {
-        "kind": "your-own", "summary": "chapter 11's EDSR, distilled into students of several widths, three seeds each",
-        "command": "python book/_scripts/measure_your_own.py", "budget": cells["BUDGET"],
-        "teacher": figures(teacher, cells), "hardware": records.hardware(), "versions": records.versions(),
-        "finished": records.now(),
-    }  # fmt: skip
+    summary = "chapter 11's EDSR, distilled into students of several widths, three seeds each"
+    record |= header(__file__, "your-own", summary, budget=cells["BUDGET"], teacher=figures(teacher, cells))
     record["milliseconds"] = timings(cells)
     done = {(run["method"], run["width"], run["seed"]) for run in record["runs"]}
     wanted = [(*what, seed) for seed in SEEDS for what in RUNS if (*what, seed) not in done]

@@ -1,0 +1,44 @@
+"""What the scripts that write records share: where records lie, what each says of itself, chapters as a library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from dfkd.running import records
+
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "dfkd" / "records"
+
+
+def header(script: str | os.PathLike, kind: str, summary: str, **more: Any) -> dict[str, Any]:
+    """What a record says beside its figures.
+
+    Args:
+        script: its file, ``__file__``.
+        kind: what sort of record it is.
+        summary: what was measured, in a line.
+        more: whatever else should be said.
+    """
+    return {
+        "kind": kind, "summary": summary, "command": f"python book/_scripts/{Path(script).name}", **more,
+        "finished": records.now(), "hardware": records.hardware(), "versions": records.versions(),
+    }  # fmt: skip
+
+
+def chapter_names(chapter: str, *ids: str, **known: Any) -> dict[str, Any]:
+    """What some cells of a chapter define, so that a script need not write it a second time.
+
+    Args:
+        chapter: the notebook's name without suffix.
+        ids: the cells, in the order in which they are to run.
+        known: what they take for granted.
+    """
+    names = dict(known)
+    source = {cell.id: cell.source for cell in nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4).cells}
+    for cell_id in ids:
+        exec(source[cell_id], names)
+    return names

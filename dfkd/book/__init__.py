@@ -1,0 +1,1 @@
+"""What only the book's chapters need: figures, sliders, the scoreboard, model inversion."""

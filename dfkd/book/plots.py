@@ -1,0 +1,175 @@
+"""The few figures that chapters draw again and again, in colours that colour-blind readers tell apart.
+
+Every function returns a matplotlib Figure; end the cell with ``plt.show()``, or hand the Figure to a slider.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from dfkd.errors import ImageError
+from dfkd.pixels.files import to_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart with any kind of colour vision; without their yellow, too faint on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Colour alone should never carry meaning, so every curve has a line style of its own as well.
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for the book: moderate resolution, readable text, the palette."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update(_style())
+
+
+def _style() -> dict[str, Any]:
+    from cycler import cycler
+
+    return {
+        "figure.figsize": (5.6, 3.4),
+        "figure.dpi": 100,  # stored notebooks stay small; the text below is sized to be read at 380 pixels
+        "figure.facecolor": "white",
+        "figure.constrained_layout.use": True,
+        "font.size": 12,
+        "axes.titlesize": 12,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": cycler(color=PALETTE) + cycler(linestyle=LINE_STYLES),
+        "lines.linewidth": 2,
+        "legend.frameon": False,
+        "image.cmap": "gray",
+        "image.interpolation": "nearest",
+    }
+
+
+def show_images(
+    images: Tensor | Sequence[Tensor],
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int | None = None,
+    size: float = 1.8,
+) -> Figure:
+    """Images side by side, pixels as sharp squares, luma in grey, 0 black and 1 white.
+
+    Args:
+        images: [batch, channels, height, width] in [0, 1], or a list of [channels, height, width] or [1,
+            channels, height, width]; 1 or 3 channels. Values outside are clamped.
+        titles: one line above each image.
+        columns: images in a row; at most six by default.
+        size: width of one image in inches.
+
+    Raises:
+        ImageError: no image, a number of titles that differs, or a shape no image has.
+    """
+    import matplotlib.pyplot as plt
+
+    pixels = [to_uint8(_one_image(image)) for image in images]
+    if not pixels:
+        raise ImageError("there is no image to show")
+    titles = [""] * len(pixels) if titles is None else list(titles)
+    if len(titles) != len(pixels):
+        raise ImageError(f"{len(pixels)} images need as many titles, not {len(titles)}")
+    columns = columns or min(len(pixels), 6)
+    rows = math.ceil(len(pixels) / columns)
+    lines = max(title.count("\n") + bool(title) for title in titles)
+    height, width = pixels[0].shape[:2]
+    with plt.rc_context(_style()):
+        figure, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=(columns * size, rows * (size * height / width + 0.25 * lines)),
+            squeeze=False,
+        )
+        for ax in axes.flat:
+            ax.axis("off")
+        for ax, image, title in zip(axes.flat, pixels, titles, strict=False):  # the last row may have places left
+            ax.imshow(image, vmin=0, vmax=255)
+            ax.set_title(title)
+    return figure
+
+
+def _one_image(image: Tensor) -> Tensor:
+    image = image[0] if image.dim() == 4 and len(image) == 1 else image
+    if image.dim() != 3 or image.shape[0] not in (1, 3):
+        raise ImageError(f"an image is [channels, height, width] with 1 or 3 channels, not {tuple(image.shape)}")
+    return image
+
+
+def compare_crops(
+    images: Mapping[str, Tensor],
+    box: tuple[int, int, int, int],
+    readings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Figure:
+    """The same crop of several reconstructions, each with its name and, if given, a reading.
+
+    Args:
+        images: name to image, each [1, channels, height, width] of one size.
+        box: the crop as (top, left, height, width) in pixels.
+        readings: name to what stands below the name, such as ``"31.2 dB"``; a name may be missing.
+        options: as for `show_images`.
+
+    Raises:
+        ImageError: images of different size, a box that does not lie inside them, or a reading without an
+            image.
+    """
+    if len(sizes := {tuple(image.shape[-2:]) for image in images.values()}) != 1:
+        raise ImageError(f"compare images of one size, not {sorted(sizes)}")
+    (height, width), (top, left, tall, wide) = sizes.pop(), box
+    if not (0 <= top < top + tall <= height and 0 <= left < left + wide <= width):
+        raise ImageError(f"the box {box}, (top, left, height, width), does not lie inside an image of {height}x{width}")
+    readings = dict(readings or {})
+    if unknown := set(readings) - set(images):
+        raise ImageError(f"readings for {sorted(unknown)}, but the images are {list(images)}")
+    titles = [f"{name}\n{readings[name]}" if name in readings else name for name in images]
+    return show_images(
+        [image[..., top : top + tall, left : left + wide] for image in images.values()], titles, **options
+    )
+
+
+def show_curves(
+    curves: Sequence[Any] | Mapping[str, Any],
+    labels: Sequence[str] | None = None,
+    *,
+    ylabel: str,
+    xlabel: str = "updates",
+    log: bool = False,
+) -> Figure:
+    """Curves in one picture, told apart by colour and by line style.
+
+    Args:
+        curves: name to curve, or a list of curves with `labels`. A curve is a sequence of numbers, drawn over
+            0, 1, 2, ..., or a pair (x, y) of such sequences.
+        labels: one name a curve, where `curves` is a list.
+        ylabel: what is drawn, with its unit.
+        xlabel: over what.
+        log: draw on a logarithmic scale.
+
+    Raises:
+        ValueError: more curves than can be told apart, or a number of labels that differs.
+    """
+    import matplotlib.pyplot as plt
+
+    if isinstance(curves, Mapping):
+        labels, curves = list(curves), list(curves.values())
+    if len(curves) > len(PALETTE) or len(labels or ()) != len(curves):
+        raise ValueError(
+            f"{len(curves)} curves need one label each, not {len(labels or ())}; "
+            f"at most {len(PALETTE)} can be told apart"
+        )
+    with plt.rc_context(_style()):
+        figure, ax = plt.subplots()
+        for curve, label in zip(curves, labels, strict=True):
+            ax.plot(*curve if isinstance(curve, tuple) else (curve,), label=label)
+        ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+        if len(curves) > 1:
+            ax.legend()
+    return figure

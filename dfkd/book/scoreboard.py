@@ -1,0 +1,109 @@
+"""The book's one experiment: the same teacher, student, compute and photographs, and one idea more in every chapter.
+
+A row is a few settings of `dfkd.configure`. Chapters run theirs with one seed; the record 'scoreboard' holds all of
+them with three (``python book/_scripts/measure_scoreboard.py``).
+"""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.errors import pick
+from dfkd.method.loop import Distillation
+from dfkd.method.settings import configure
+from dfkd.method.sources import make_source
+from dfkd.method.students import make_student
+from dfkd.networks.zoo import load_teacher
+from dfkd.pixels.colour import luma
+from dfkd.pixels.metrics import psnr
+from dfkd.pixels.resize import imresize
+from dfkd.running.records import load_record
+
+TEACHER, WIDTH = "vdsr-small", 16
+BUDGET = dict(steps=240, batch=8, blocks=8, imitation_steps=5, average=0.05, warm_up=5 / 12)
+# With the step size of a long run, a generator would hardly move in so few updates.
+DFSR = dict(method="dfsr", generator_lr=1e-3)
+CMI = dict(method="cmi", generator_lr=1e-3)
+ROWS = {
+    "noise": dict(method="noise"),  # chapter 2
+    "real photographs": dict(method="real"),
+    "untrained generator": dict(method="untrained"),  # chapter 3
+    "L_R alone": DFSR | dict(w_adversarial=0.0),
+    "L_GEN alone": DFSR | dict(w_recon=0.0),  # chapter 4
+    "L_GEN and L_R": DFSR,
+    "contrast, W_C = 10": CMI | dict(w_contrast=10.0),  # chapter 6
+    "contrast, W_C = 1": CMI | dict(w_contrast=1.0),
+    "two parts, random blocks": DFSR | dict(parts=2),  # chapter 7
+    "two parts, identity blocks": DFSR | dict(parts=2, init="identity"),
+    "everything": CMI | dict(w_contrast=1.0, parts=2),  # chapter 8
+    "dead leaves": dict(method="dead-leaves"),  # chapter 10
+    "sliced, then dead leaves": dict(method="dead-leaves", init="teacher"),
+}
+CORNERS = {"astronaut": (264, 40), "chelsea": (36, 90), "coffee": (100, 200), "rocket": (100, 0)}
+SIDE = 240  # divisible by 2, 3 and 4
+CLOSE_UP = (..., slice(74, 170), slice(83, 179))  # of the astronaut: the mission patch on her sleeve
+LEARN_FROM = ("brick", "camera", "coins", "grass", "gravel", "hubble_deep_field", "moon", "page", "text")
+
+
+def photographs() -> dict[str, Tensor]:
+    """The four test squares, luma [1, 1, 240, 240] by name. No student learns from them."""
+    return {
+        name: _photograph(name)[..., top : top + SIDE, left : left + SIDE] for name, (top, left) in CORNERS.items()
+    }
+
+
+def training_photographs() -> list[Tensor]:
+    """Luma of nine other photographs, for the row that is allowed to learn from data."""
+    return [_photograph(name) for name in LEARN_FROM]
+
+
+def _photograph(name: str) -> Tensor:
+    from skimage import data  # slow to import
+
+    pixels = torch.from_numpy(getattr(data, name)()).float() / 255
+    rgb = pixels.permute(2, 0, 1)[None, :3] if pixels.dim() == 3 else pixels.expand(1, 3, *pixels.shape)
+    return luma(rgb)
+
+
+def begin(row: str, seed: int = 0, **settings) -> Distillation:
+    """The run of one row, at its start.
+
+    Args:
+        row: a name among `ROWS`.
+        seed: of all random streams.
+        settings: other values for `configure`, to try what the row does not.
+    """
+    config = configure(**{**BUDGET, **ROWS[pick("row", row, ROWS)], "seed": seed, **settings})
+    teacher = load_teacher(TEACHER)
+    source = make_source(config, teacher, training_photographs() if config.method == "real" else None)
+    return Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)
+
+
+def finish(run: Distillation) -> list[dict[str, float]]:
+    """Carry a run to its end; returns the reports of its rounds, the run's curve."""
+    return list(run.rounds())
+
+
+@torch.no_grad()
+def score(model: nn.Module, scale: int) -> float:
+    """Mean PSNR in dB over the four test squares, shaved by `scale` pixels."""
+    squares = photographs().values()
+    return mean(psnr(model(imresize(hr, 1 / scale), scale), hr, shave=scale) for hr in squares)
+
+
+def standings(*rows: str) -> str:
+    """The record's figures for some rows, in their order: mean and standard deviation over its seeds, a line each."""
+    record = load_record("scoreboard")
+    lines = [f"{'dB on four photographs':26} {'x2':^10} {'x3':^10} {'x4':^10}".rstrip()]
+    for row in ("bicubic", *(pick("row", row, ROWS) for row in rows), "teacher"):
+        runs = [run["psnr"] for run in record["runs"] if run["row"] == row]
+        cells = [_cell([run[scale] for run in runs]) for scale in ("x2", "x3", "x4")]
+        lines.append(f"{row:26} {' '.join(cells)}".rstrip())
+    return "\n".join(lines)
+
+
+def _cell(values: list[float]) -> str:
+    return f"{mean(values):.2f}±{stdev(values):.2f}" if len(values) > 1 else f"{mean(values):.2f}     "

@@ -1,0 +1,195 @@
+"""What a distillation is told to do: the loop's settings, and with them those of the source it learns from.
+
+Each default is written once, in the class it belongs to, and each description too: the command line takes both from
+there (see `describe`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from dfkd.errors import TrainingError, pick
+from dfkd.method.optimisers import RECIPES
+from dfkd.method.sources import METHODS, CMISettings, SourceSettings
+from dfkd.networks.precision import PRECISIONS
+
+INITS = ("random", "identity", "teacher")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run of Algorithm 1. `configure` makes one from plain names and numbers.
+
+    Attributes:
+        source: settings of the method's source of images, one of the classes in `METHODS`.
+        scales: upscaling factors; one is drawn at random for every update.
+        steps: updates of the student in all, over all parts; a last round is not cut short.
+        batch: M, images an update.
+        patch: side of the high-resolution patches in pixels; generated images have side patch / scale.
+        imitation_steps: student updates in a round, before the generator has its turn.
+        parts: P, into which the student's body is split for progressive distillation.
+        blocks: hidden blocks of the finished student.
+        init: how hidden blocks start, the first ones and those that are added: 'random' or 'identity'; or 'teacher',
+            the whole student cut out of its teacher (see dfkd.method.slicing; not the paper's).
+        optim: 'adam' (mean loss, warm-up, cosine decay) or 'paper' (SGD with momentum, summed loss, steps of 0.1).
+        lr: the student's step size; by default 1e-3 for Adam, 0.1 for SGD.
+        warm_up: share of each part over which the step size rises; by default 0.02 for Adam, which alone knows one.
+        clip: bound on the norm of the student's gradient.
+        average: weight of the newest student in the running average of weights that a run ends with.
+        reuse: how often a batch and the teacher's answer to it are used; 1 in the paper's method.
+        dead_leaves: share of an imitation batch drawn by rule instead; 0 in the paper's method.
+        precision: of the passes through teacher and student, 'float32' or 'bfloat16'.
+        seed: of all random streams.
+    """
+
+    source: SourceSettings = field(default_factory=CMISettings)
+    scales: tuple[int, ...] = (2, 3, 4)
+    steps: int = 6000
+    batch: int = 16
+    patch: int = 48
+    imitation_steps: int = 10
+    parts: int = 1
+    blocks: int = 18
+    init: str = "random"
+    optim: str = "adam"
+    lr: float | None = None
+    warm_up: float | None = None
+    clip: float = 0.4
+    average: float = 0.01
+    reuse: int = 1
+    dead_leaves: float = 0.0
+    precision: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self):
+        pick("optimiser", self.optim, RECIPES)
+        pick("init", self.init, INITS)
+        pick("precision", self.precision, PRECISIONS)
+        if not self.scales or any(s < 2 or self.patch % (4 * s) for s in self.scales):
+            raise TrainingError(
+                f"scales {self.scales} and patch {self.patch}: each scale at least 2, patch a multiple of 4 * scale"
+            )
+        for name in ("steps", "batch", "imitation_steps", "parts", "blocks", "reuse"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not (self.student_lr > 0 and self.clip > 0 and 0 < self.average <= 1):
+            raise TrainingError("lr and clip must be positive, average must lie in (0, 1]")
+        if self.init == "teacher" and self.parts > 1:
+            raise TrainingError("init 'teacher' cuts all blocks out of the teacher at once: parts must be 1")
+        if self.parts > min(self.blocks, self.rounds):
+            raise TrainingError(f"{self.parts} parts need as many blocks ({self.blocks}) and rounds ({self.rounds})")
+        self._check_warm_up()
+        self.images_of("dead_leaves", self.dead_leaves)
+        self.source.check(self)
+
+    def _check_warm_up(self) -> None:
+        if self.warm_up is not None and RECIPES[self.optim].warm_up is None:
+            raise TrainingError(f"optimiser {self.optim!r} has no warm-up: leave warm_up out")
+        if self.warm_up is not None and not 0 <= self.warm_up <= 1:
+            raise TrainingError(f"warm_up is a share of each part, in [0, 1], not {self.warm_up}")
+
+    def images_of(self, name: str, share: float) -> int:
+        """How many images of a batch a share is.
+
+        Args:
+            name: of the setting, for the message.
+            share: in [0, 1).
+
+        Raises:
+            TrainingError: a share that rounds to none of the batch, or to all of it.
+        """
+        if not 0 <= share < 1:
+            raise TrainingError(f"{name} must lie in [0, 1), not {share}")
+        images = round(share * self.batch)
+        if share and not 0 < images < self.batch:
+            what = "no image" if not images else "every image"
+            raise TrainingError(f"{name}={share} of a batch of {self.batch} is {what}; choose another share or batch")
+        return images
+
+    @property
+    def method(self) -> str:
+        """Name of the method, a key of `METHODS`."""
+        return self.source.method
+
+    @property
+    def rounds(self) -> int:
+        """Imitation stages, each followed by a generation stage, over all parts."""
+        return -(-self.steps // self.imitation_steps)
+
+    @property
+    def student_lr(self) -> float:
+        """`lr`, or the optimiser's own default."""
+        return self.lr if self.lr is not None else RECIPES[self.optim].lr
+
+    def warm_up_updates(self, updates: int) -> int:
+        """Updates of a part over which the step size rises, of all its updates."""
+        share = self.warm_up if self.warm_up is not None else RECIPES[self.optim].warm_up
+        return round((share or 0) * updates)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers, strings and lists, for JSON: what `configure` takes."""
+        loop = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "source"}
+        flat = {"method": self.method, **loop, **asdict(self.source)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
+
+
+def configure(method: str = CMISettings.method, **settings: Any) -> Config:
+    """The settings of a run from plain values: each goes to the class that knows its name.
+
+    Args:
+        method: where training images come from, one of `METHODS`.
+        settings: fields of `Config`, or of the method's own settings.
+
+    Raises:
+        UnknownName: a method nobody has heard of.
+        TrainingError: a setting that this method does not use, or values that make no sense together.
+    """
+    kind = METHODS[pick("method", method, METHODS)]
+    own, loop = names_of(kind), names_of(Config) - {"source"}
+    if unknown := sorted(set(settings) - own - loop):
+        others = {name: [m for m, k in METHODS.items() if name in names_of(k)] for name in unknown}
+        known = [f"{name} (of {', '.join(methods)})" if methods else name for name, methods in others.items()]
+        raise TrainingError(
+            f"method {method!r} does not use {', '.join(known)}; "
+            f"beside the loop's settings it has {', '.join(sorted(own)) or 'none of its own'}"
+        )
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    source = kind(**{name: value for name, value in settings.items() if name in own})
+    return Config(source, **{name: value for name, value in settings.items() if name in loop})
+
+
+def read_config(values: dict[str, Any]) -> Config:
+    """The settings in a record: as `Config.to_dict` wrote them, or as the first edition did.
+
+    The first edition kept all methods' settings whatever the method, and warmed up for a hundred updates whatever the
+    length.
+
+    Raises:
+        TrainingError: a name this version does not know.
+    """
+    if "method" not in values:
+        raise TrainingError("these settings name no method")
+    if "warm_up" not in values:
+        used = names_of(METHODS[pick("method", values["method"], METHODS)]) | names_of(Config) | {"method"}
+        others = set().union(*(names_of(kind) for kind in METHODS.values())) - used
+        values = {name: value for name, value in values.items() if name not in others}
+        if values.get("optim", "adam") == "adam":
+            values["warm_up"] = min(1.0, 100 * values.get("parts", 1) / values["steps"])
+    return configure(**values)
+
+
+def names_of(settings: type) -> set[str]:
+    """Names of a settings class's fields."""
+    return {f.name for f in fields(settings)}
+
+
+def describe(settings: type) -> dict[str, str]:
+    """What each field of a settings class means, by name: its own and its bases' docstrings, on one line each."""
+    text: dict[str, str] = {}
+    for cls in reversed(settings.__mro__):
+        section = (cls.__dict__.get("__doc__") or "").partition("Attributes:\n")[2]
+        for name, words in re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, flags=re.MULTILINE):
+            text[name] = re.sub(r"\s+", " ", words)
+    return {name: text[name] for name in (f.name for f in fields(settings)) if name in text}

@@ -1,0 +1,180 @@
+"""Dead leaves: images drawn by rule, with the edges and the power laws of photographs and no photograph behind them.
+
+Opaque shapes fall on each other like leaves until nothing new would show. With sizes drawn from a cubic power law such
+pictures share the scale invariance and much of the edge statistics of natural ones (Lee, Mumford and Huang, 2001).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from dfkd.errors import TrainingError
+from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
+from dfkd.method.sources.crops import Crops
+from dfkd.pixels.resize import imresize
+from dfkd.seeds import stream
+
+SHAPES_PER_PIXEL = 3000 / 512**2  # enough to cover a canvas about once: what shows is mostly edges
+RADII = (2.0, 200.0)  # in pixels
+DISKS = 1 / 3  # share of disks; the others are polygons
+CORNERS = (3, 6)
+OVERSAMPLING = 2  # shapes are painted on a finer grid and averaged down, which softens their edges by a pixel
+BLUR = 0.8  # largest sigma of the lens, in pixels
+TEXTURE = 0.05  # largest standard deviation of the surface
+TEXTURE_SLOPE = 1.2  # its amplitude falls as frequency to this power
+
+
+@dataclass(frozen=True)
+class DeadLeavesSettings(SourceSettings):
+    """Images drawn by rule; not the paper's.
+
+    Attributes:
+        side: side of a canvas in pixels.
+        pool: canvases kept.
+        renew: batches between two new canvases.
+    """
+
+    method: ClassVar[str] = "dead-leaves"
+
+    side: int = 512
+    pool: int = 64
+    renew: int = 10
+
+    def __post_init__(self):
+        if min(self.side, self.pool, self.renew) < 1:
+            raise TrainingError(f"canvases: side {self.side}, pool {self.pool}, renew {self.renew} must be at least 1")
+
+    def check(self, config: LoopSettings) -> None:
+        """Canvases hold a patch, and all images are drawn already."""
+        if self.side < config.patch:
+            raise TrainingError(f"canvases of side {self.side} hold no patch of {config.patch}")
+        if config.dead_leaves:
+            raise TrainingError("method 'dead-leaves' draws every image by rule: dead_leaves is for the other methods")
+
+    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> DeadLeavesSource:
+        """Canvases of the run's seed."""
+        return DeadLeavesSource(config.patch, seed=config.seed, device=device_of(teacher), **asdict(self))
+
+
+class DeadLeavesSource(Source):
+    """Random crops of a pool of dead-leaves canvases, shrunk by the scale.
+
+    Drawing a canvas costs about a tenth of a second, so canvases are kept and cropped many times; one after the other
+    is replaced by a new one as training goes on.
+
+    Args:
+        patch: side of the high-resolution patches; images have side patch / scale.
+        seed: canvas number n looks the same in every run of this seed.
+        device: where images are wanted.
+        canvases: fields of `DeadLeavesSettings`.
+    """
+
+    def __init__(self, patch: int = 48, *, seed: int = 0, device: torch.device | str = "cpu", **canvases: int):
+        settings = DeadLeavesSettings(**canvases)
+        if settings.side < patch:
+            raise TrainingError(f"canvases of side {settings.side} hold no patch of {patch}")
+        self.patch, self.seed, self.device = patch, seed, device
+        self.side, self.pool, self.renew = settings.side, settings.pool, settings.renew
+        self._rng = stream(seed, "dead leaves")
+        self._batches = 0
+        self._canvases: list[Tensor] = []  # canvas n lies at place n % pool; drawn when first asked for
+        self._crops: Crops | None = None
+
+    def patches(self, batch: int) -> Tensor:
+        """High-resolution patches [batch, 1, patch, patch] in [0, 1], in one of the eight orientations each."""
+        newest = self.pool + self._batches // self.renew  # canvases there have been by now
+        if self._crops is None:
+            self._canvases = [self._canvas(newest - 1 - (newest - 1 - place) % self.pool) for place in range(self.pool)]
+            self._crops = Crops(self._canvases, self.patch, self._rng)
+        elif self._batches % self.renew == 0:
+            self._canvases[(newest - 1) % self.pool] = self._canvas(newest - 1)
+        self._batches += 1
+        return self._crops.draw(batch).to(self.device)
+
+    def sample(self, batch: int, scale: int) -> Tensor:
+        """Patches shrunk bicubically, [batch, 1, patch / scale, patch / scale]."""
+        return imresize(self.patches(batch), 1 / scale).clamp(0, 1)
+
+    def _canvas(self, number: int) -> Tensor:
+        return dead_leaves(self.side, stream(self.seed, f"canvas {number}"))
+
+    def state_dict(self) -> dict:
+        """Batches drawn so far, which say which canvases are in the pool, and the random stream of the crops."""
+        return {"batches": self._batches, "rng": self._rng.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave; the canvases are drawn again when they are next needed."""
+        self._batches, self._crops = state["batches"], None
+        self._rng.set_state(state["rng"])
+
+
+def dead_leaves(side: int, rng: torch.Generator) -> Tensor:
+    """Draw one canvas.
+
+    Args:
+        side: in pixels.
+        rng: random stream; the canvas is a function of its state.
+
+    Returns:
+        [1, 1, side, side] in [0, 1].
+    """
+    leaves = _paint(side, rng)
+    sigma, strength = (float(torch.rand((), generator=rng)) * most for most in (BLUR, TEXTURE))
+    frequency = _frequencies(side)
+    lens = torch.exp(-2 * (math.pi * sigma * frequency) ** 2)  # a Gaussian blur, as a factor on every frequency
+    blurred = torch.fft.irfft2(torch.fft.rfft2(leaves) * lens, s=(side, side))
+    return (blurred + strength * _texture(frequency, side, rng)).clamp(0, 1)[None, None]
+
+
+def draw_radii(count: int, rng: torch.Generator) -> Tensor:
+    """Radii in pixels, [count], with density proportional to r^-3 between `RADII`: half as large, eight times as many.
+
+    The integral of that density can be inverted: a number uniform between the squared reciprocals of the two bounds is
+    the squared reciprocal of a radius.
+    """
+    smallest, largest = RADII
+    return (largest**-2 + (smallest**-2 - largest**-2) * torch.rand(count, generator=rng)) ** -0.5
+
+
+def _paint(side: int, rng: torch.Generator) -> Tensor:
+    """Opaque shapes back to front, [side, side]."""
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=rng)
+
+    count, fine = round(SHAPES_PER_PIXEL * side**2), OVERSAMPLING * side
+    radii = OVERSAMPLING * draw_radii(count, rng)
+    centres, greys = uniform(0, fine, count, 2), uniform(0, 255, count)
+    disks = uniform(0, 1, count) < DISKS
+    corners = torch.randint(CORNERS[0], CORNERS[1] + 1, (count,), generator=rng)
+    angles = uniform(0, 2 * math.pi, count, CORNERS[1])
+    columns = (centres, radii, greys, disks, corners, angles)
+    canvas = Image.new("L", (fine, fine), round(float(uniform(0, 255))))
+    pen = ImageDraw.Draw(canvas)
+    for (x, y), radius, grey, disk, n, turns in zip(*(column.tolist() for column in columns), strict=True):
+        if disk:
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=round(grey))
+        else:  # corners on a circle, in order: convex
+            points = [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in sorted(turns[:n])]
+            pen.polygon(points, fill=round(grey))
+    painted = torch.frombuffer(bytearray(canvas.reduce(OVERSAMPLING).tobytes()), dtype=torch.uint8)
+    return painted.view(side, side) / 255
+
+
+def _frequencies(side: int) -> Tensor:
+    """Cycles a pixel of every coefficient of `rfft2`."""
+    return torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None, :])
+
+
+def _texture(frequency: Tensor, side: int, rng: torch.Generator) -> Tensor:
+    """Noise with the falling spectrum of natural surfaces: [side, side], mean 0, standard deviation 1."""
+    amplitude = frequency.clamp_min(1 / side) ** -TEXTURE_SLOPE
+    amplitude[0, 0] = 0  # no mean
+    noise = torch.fft.irfft2(torch.fft.rfft2(torch.randn(side, side, generator=rng)) * amplitude, s=(side, side))
+    return noise / noise.std()

@@ -1,0 +1,72 @@
+"""Images of a generator that nobody trains: random weights, and the shapes that its architecture makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
+from dfkd.networks.generator import Generator
+from dfkd.seeds import seeded, stream
+
+
+@dataclass(frozen=True)
+class UntrainedSettings(SourceSettings):
+    """A generator that is never trained."""
+
+    method: ClassVar[str] = "untrained"
+
+    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> UntrainedSource:
+        """The generators that 'dfsr' and 'cmi' would start from, with the same seed."""
+        return UntrainedSource(config.scales, patch=config.patch, seed=config.seed, device=device_of(teacher))
+
+
+class UntrainedSource(Source):
+    """One generator a scale, as it was made.
+
+    Args:
+        scales: upscaling factors.
+        patch: side of the teacher's outputs; images have side patch / scale.
+        seed: of weights and random streams.
+        device: where the generators live.
+    """
+
+    def __init__(
+        self, scales: tuple[int, ...], *, patch: int = 48, seed: int = 0, device: torch.device | str = "cpu"
+    ):
+        self.device = device
+        with seeded(seed, "generators"):
+            self.generators = nn.ModuleDict({str(s): Generator(patch // s) for s in scales}).to(device)
+        self._start = [p.detach().clone() for p in self.generators.parameters()]
+        self._rng = stream(seed, "z")
+
+    def draw_z(self, batch: int, scale: int) -> Tensor:
+        """Draw z from p(z), standard normal: [batch, z_dim]."""
+        return torch.randn(batch, self.generators[str(scale)].z_dim, generator=self._rng).to(self.device)
+
+    @torch.no_grad()
+    def sample(self, batch: int, scale: int) -> Tensor:
+        """G(z) for fresh z, [batch, channels, patch / scale, patch / scale]."""
+        return self.generators[str(scale)](self.draw_z(batch, scale))
+
+    def notes(self, teacher: nn.Module, student: nn.Module) -> dict:
+        """How far the generators have moved: not at all, which a record may say."""
+        return {"movement": self.movement()}
+
+    def movement(self) -> dict[str, float]:
+        """Relative distance of all generators' weights from where they started: ``|theta - theta_0| / |theta_0|``."""
+        pairs = list(zip(self.generators.parameters(), self._start, strict=True))
+        moved = sum((now.detach() - start).square().sum() for now, start in pairs)
+        return {"generator": (moved / sum(start.square().sum() for _, start in pairs)).sqrt().item()}
+
+    def state_dict(self) -> dict:
+        """Generators and the stream of z."""
+        return {"generators": self.generators.state_dict(), "rng": self._rng.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave."""
+        self.generators.load_state_dict(state["generators"])
+        self._rng.set_state(state["rng"])

@@ -1,0 +1,147 @@
+"""Pictures in and out: files to float tensors in [0, 1], and tensors to files."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from dfkd.errors import ImageError
+from dfkd.writing import replacing
+
+MAX_PIXELS = 100_000_000  # a 100-megapixel photo; more is nearly always a decompression bomb or a wrong file
+
+
+def read_image(path: str | os.PathLike, *, alpha: bool = False, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read a picture of any common kind.
+
+    8 and 16 bit, grey, palette, CMYK and transparent files are understood; the EXIF rotation is applied. 16-bit grey
+    keeps its depth. Transparent pixels are laid on white, unless `alpha` asks for them as a last channel.
+
+    Args:
+        path: the file.
+        alpha: return transparency, where the file has any, as one more channel.
+        max_pixels: refuse anything larger before it is decoded.
+
+    Returns:
+        float32 [1, channels, height, width] in [0, 1]: 1 channel for grey, 3 for colour and for whatever is
+        transparent, 4 for the latter with `alpha`.
+
+    Raises:
+        ImageError: no such file, empty, truncated, not a picture, or too large.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
+    if not content:
+        raise ImageError(f"{path} is empty; was its download cut off?")
+    try:
+        with _limited_to(max_pixels):
+            picture = Image.open(io.BytesIO(content))
+            picture.load()
+            return _to_tensor(ImageOps.exif_transpose(picture), alpha)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{path} is above the limit of {max_pixels:,} pixels; crop it, or raise max_pixels ({error})"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not a picture Pillow knows; convert it to PNG or JPEG") from error
+    except Exception as error:  # Pillow's readers let through whatever their parsing of a broken file runs into
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{path} is damaged, truncated or rare ({why}); fetch it again or convert it") from error
+
+
+@contextmanager
+def _limited_to(max_pixels: int):
+    """Pillow's own limit set to ours: it looks at the header of every format, before any pixel is decoded."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _to_tensor(picture: Image.Image, alpha: bool) -> Tensor:
+    if picture.mode in ("I;16", "I;16B", "I"):  # 16-bit grey, which Pillow may widen to 32
+        return _batch(picture, 65535)
+    if picture.mode == "F":
+        return _batch(picture, _white_of_floats(np.asarray(picture)))
+    if picture.has_transparency_data:
+        rgba = _batch(picture.convert("RGBA"), 255)
+        rgb, opacity = rgba[:, :3], rgba[:, 3:]
+        return rgba if alpha else rgb * opacity + 1 - opacity
+    return _batch(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"), 255)
+
+
+def _white_of_floats(pixels: np.ndarray) -> int:
+    """Which value is white in a floating-point file: 1, or 255 where some pixel is clearly above 1."""
+    if not np.isfinite(pixels).all():
+        raise ValueError("some pixels are not finite")
+    if not -256 < pixels.min() <= pixels.max() < 256:
+        raise ValueError(f"its floats run from {pixels.min():g} to {pixels.max():g}; scale them to [0, 1]")
+    return 1 if pixels.max() <= 1.5 else 255
+
+
+def _batch(picture: Image.Image, white: int) -> Tensor:
+    pixels = np.asarray(picture, dtype=np.float32) / np.float32(white)
+    if not np.isfinite(pixels).all():
+        raise ValueError("some pixels are not finite")
+    return torch.from_numpy(np.atleast_3d(pixels).clip(0, 1)).permute(2, 0, 1).unsqueeze(0).contiguous()
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """One image in [0, 1], [(1,) channels, height, width], as rounded uint8 [height, width(, channels)]."""
+    if image.dim() == 4 and len(image) == 1:
+        image = image[0]
+    if image.dim() != 3 or len(image) not in (1, 3, 4) or not image.is_floating_point() or not image.numel():
+        raise ImageError(f"a picture is one float tensor [1, 1 or 3 or 4, height, width], not {tuple(image.shape)}")
+    if not torch.isfinite(image).all():
+        raise ImageError("some pixels are not finite; the network that made them is damaged")
+    pixels = image.detach().cpu().float().clamp(0, 1).mul_(255).round_().byte()
+    return pixels.permute(1, 2, 0).squeeze(-1).numpy()
+
+
+def picture_format(path: str | os.PathLike) -> str:
+    """The format that a file's suffix asks for, in Pillow's spelling.
+
+    Raises:
+        ImageError: a suffix that names none Pillow can write.
+    """
+    name = Image.registered_extensions().get(Path(path).suffix.lower())
+    if name not in Image.SAVE:
+        raise ImageError(f"cannot tell a format from {Path(path).name!r}; end its name in .png, .jpg, .webp or .tif")
+    return name
+
+
+def write_image(path: str | os.PathLike, image: Tensor) -> None:
+    """Write an image; the suffix names the format, and nothing is left behind when it fails.
+
+    Args:
+        path: the file to write, for example ``photo.png``.
+        image: [1, channels, height, width] in [0, 1]; values outside are clamped. Channels: 1, 3, or 4 with alpha.
+
+    Raises:
+        ImageError: an unknown suffix, a shape no picture has, or a folder or disk that cannot take the file.
+    """
+    path = Path(path)
+    format_name = picture_format(path)
+    picture = Image.fromarray(to_uint8(image))
+    if format_name == "JPEG" and picture.mode == "RGBA":
+        raise ImageError(f"{path.name}: JPEG has no transparency; write a .png or .webp")
+    options = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
+    try:
+        with replacing(path, ImageError) as file:
+            picture.save(file, format=format_name, **options)
+    except (ValueError, KeyError) as error:  # Pillow's, of a picture that the format cannot hold
+        raise ImageError(f"cannot write {path}: {error}") from error

@@ -1,0 +1,1 @@
+"""Carrying things out: a run and its folder, records, repetition, benchmarks, the training of a teacher."""

@@ -1,0 +1,223 @@
+"""What is to be done: one typed description of a run, made once, from which all of it can be built again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from dfkd.errors import TrainingError
+from dfkd.method.loop import Distillation
+from dfkd.method.settings import Config, names_of, read_config
+from dfkd.method.sources import RealSource, make_source
+from dfkd.method.students import make_student
+from dfkd.networks.vdsr import VDSR
+from dfkd.networks.weights import fingerprint
+from dfkd.networks.zoo import load_teacher, names, path_meant
+from dfkd.pixels.benchmarks import fetch, training_files
+from dfkd.pixels.colour import luma
+from dfkd.pixels.files import read_image
+from dfkd.running.devices import usable
+from dfkd.running.teachers import TeacherSettings, TeacherTraining
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class Task(Protocol):
+    """What a run carries out: a distillation or a teacher's training."""
+
+    averaged: nn.Module
+    batches: int  # of different images, seen so far
+
+    def rounds(self) -> Iterator[dict[str, float]]:
+        """Go on; yield losses by name, with 'step', whenever a checkpoint may be taken."""
+
+    def notes(self) -> dict[str, dict]:
+        """What a record should say beside losses."""
+
+    def state_dict(self) -> dict:
+        """All that decides how the task goes on."""
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave."""
+
+
+@dataclass(frozen=True)
+class DistillJob:
+    """A distillation.
+
+    Attributes:
+        teacher: a packaged name, or the absolute path of a file or run folder.
+        width: of the student; its depth is `config.blocks`.
+        config: of the loop and its source.
+        teacher_sha256: of the teacher's weights, as `dfkd.networks.weights.fingerprint` gives it; None in the first
+            edition's records.
+        images: folder of pictures for method 'real'; None for the 291 images.
+        device: where it runs.
+        command: the command line that asked for it.
+        started: time in UTC.
+    """
+
+    kind: ClassVar[str] = "distill"
+    network: ClassVar[str] = "student"
+
+    teacher: str
+    width: int
+    config: Config
+    teacher_sha256: str | None = None
+    images: str | None = None
+    device: str = "cpu"
+    command: str = ""
+    started: str = ""
+
+    def __post_init__(self):
+        if self.images and self.config.method != "real":
+            raise TrainingError(f"pictures are for method 'real'; {self.config.method!r} must not see any")
+
+    def build(self, resuming: bool = False) -> Distillation:
+        """The task, as new.
+
+        Args:
+            resuming: a checkpoint will be laid over it, so that a student need not be cut out of its teacher first.
+
+        Raises:
+            TrainingError: the teacher is not the one that the job was made for, or does not serve the scales.
+        """
+        teacher = load_teacher(self.teacher)
+        if self.teacher_sha256 not in (None, fingerprint(teacher.state_dict())):
+            raise TrainingError(
+                f"the teacher {self.teacher} has changed since this run began; put the old one back, or start a new run"
+            )
+        served = getattr(teacher, "scales", None)
+        if served and (missing := sorted(set(self.config.scales) - set(served))):
+            raise TrainingError(f"the teacher {self.teacher} has no scale {missing}; give --scale, of {list(served)}")
+        teacher = teacher.to(usable(self.device))
+        images = read_pictures(self.images, self.config.patch) if self.config.method == "real" else None
+        source = make_source(self.config, teacher, images)
+        if resuming and self.config.init == "teacher":
+            student = VDSR(self.width, self.config.blocks)
+        else:
+            student = make_student(self.config, self.width, teacher, source)
+        return Distillation(teacher, student.to(self.device), source, self.config)
+
+    def summary(self, steps: int) -> str:
+        """One line on what came out."""
+        return (
+            f"VDSR, {self.width} wide, {self.config.blocks} blocks, from {self.public_teacher} "
+            f"by {self.config.method}, {steps} steps of batch {self.config.batch}"
+        )
+
+    @property
+    def public_teacher(self) -> str:
+        """The teacher's packaged name, or its file's name without the folders of this machine."""
+        return Path(self.teacher).name
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``config.json``: all that `job_from_dict` needs."""
+        return {"kind": self.kind, **asdict(self), "config": self.config.to_dict()}
+
+    def published(self) -> dict[str, Any]:
+        """For the record: the same without folders of this machine."""
+        images = self.images and Path(self.images).name
+        return self.to_dict() | {"teacher": self.public_teacher, "images": images}
+
+
+@dataclass(frozen=True)
+class TeacherJob:
+    """A teacher's training; attributes as for `DistillJob`."""
+
+    kind: ClassVar[str] = "train-teacher"
+    network: ClassVar[str] = "teacher"
+
+    config: TeacherSettings
+    images: str | None = None
+    device: str = "cpu"
+    command: str = ""
+    started: str = ""
+
+    def build(self, resuming: bool = False) -> TeacherTraining:
+        """The task, as new."""
+        device = usable(self.device)
+        images = read_pictures(self.images, self.config.patch)
+        source = RealSource(images, self.config.patch, seed=self.config.seed, device=device)
+        return TeacherTraining(source, self.config, device)
+
+    def summary(self, steps: int) -> str:
+        """One line on what came out."""
+        return f"VDSR, {self.config.width} wide, {self.config.blocks} blocks, {steps} steps on real images"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``config.json``: all that `job_from_dict` needs."""
+        return {"kind": self.kind, **asdict(self), "config": self.config.to_dict()}
+
+    def published(self) -> dict[str, Any]:
+        """For the record: the same without folders of this machine."""
+        return self.to_dict() | {"images": self.images and Path(self.images).name}
+
+
+Job = DistillJob | TeacherJob
+
+
+def distill_job(teacher: str, width: int, config: Config, **rest: Any) -> DistillJob:
+    """A new distillation: the teacher is found, and noted so that it is found again from any folder.
+
+    Args:
+        teacher: packaged name, file or run folder.
+        width: of the student.
+        config: all settings.
+        rest: other fields of `DistillJob`.
+
+    Raises:
+        UnknownName: there is no such teacher.
+    """
+    sha256 = fingerprint(load_teacher(teacher).state_dict())
+    if images := rest.pop("images", None):
+        rest["images"] = os.path.abspath(images)
+    return DistillJob(from_anywhere(teacher), width, config, sha256, **rest)
+
+
+def from_anywhere(teacher: str) -> str:
+    """What finds a teacher whatever the working directory: its packaged name, or an absolute path."""
+    path = path_meant(teacher, names())
+    return teacher if path is None else os.path.abspath(path)
+
+
+def job_from_dict(values: dict[str, Any], **changes: Any) -> Job:
+    """The job in a ``config.json`` or in a record, the first edition's included.
+
+    Args:
+        values: as `DistillJob.to_dict` gave them, or a record, which says more.
+        changes: fields with other values than those.
+
+    Raises:
+        TrainingError: they describe no run.
+    """
+    try:
+        kind = {job.kind: job for job in (DistillJob, TeacherJob)}[values["kind"]]
+        read = read_config if kind is DistillJob else TeacherSettings.from_dict
+        known = {name: values[name] for name in names_of(kind) if name in values}
+        return replace(kind(**{**known, "config": read(values["config"])}), **changes)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise TrainingError(f"this describes no run ({type(error).__name__}: {error})") from error
+
+
+def read_pictures(folder: str | None, patch: int) -> list[torch.Tensor]:
+    """Luma of the pictures in a folder, or of the 291 training images; those smaller than a patch are left out.
+
+    Raises:
+        TrainingError: no pictures, or none as large as a patch.
+    """
+    if folder is None:
+        paths = [fetch(name) for name in training_files()]
+    elif not (paths := sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in PICTURES)):
+        raise TrainingError(f"no pictures ({', '.join(PICTURES)}) in {folder}")
+    images = [luma(read_image(path)) for path in tqdm(paths, desc="reading images", unit="image", leave=False)]
+    if not (large := [image for image in images if min(image.shape[-2:]) >= patch]):
+        raise TrainingError(f"all {len(images)} pictures are smaller than a patch of {patch}x{patch}")
+    return large

@@ -1,0 +1,232 @@
+"""A run and its folder: progress, checkpoints, going on after a stop, and the record at the end.
+
+The folder holds ``config.json`` (what to do), ``checkpoint.pt`` (how far it is), ``curves.csv`` (losses by step), and
+in the end ``student.safetensors`` or ``teacher.safetensors`` and ``record.json``, which also lists the files read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from dfkd.errors import CheckpointError, TrainingError
+from dfkd.method.answers import Answers
+from dfkd.networks.weights import fingerprint, read_state, write_state
+from dfkd.networks.zoo import save_model
+from dfkd.running import records
+from dfkd.running.jobs import DistillJob, Job, Task, job_from_dict
+from dfkd.running.provenance import FilesRead, places
+from dfkd.writing import replacing
+
+SAVE_EVERY = 60.0  # seconds between two checkpoints: what a kill can cost
+
+
+class Run:
+    """A task being carried out in a folder.
+
+    Args:
+        folder: made if it is not there.
+        job: what is to be done; it suffices to build `task` again.
+        task: the same, built.
+        save_every: seconds between two checkpoints.
+        files: files read so far, while the task was built.
+        clocks: readings of the processor's and the wall clock when that began: slicing a teacher is part of the cost.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike, job: Job, task: Task, save_every: float = SAVE_EVERY,
+        files: FilesRead | None = None, clocks: tuple[float, float] | None = None,
+    ):  # fmt: skip
+        self.save_every, self.files, self._started = save_every, files or FilesRead(), clocks or _clocks()
+        self.folder, self.job, self.task = Path(folder), job, task
+        self.curves: list[dict[str, float]] = []
+        self.spent = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
+        self.resumed = 0
+        self.at_start: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Begin in an empty folder.
+
+        Raises:
+            TrainingError: a run is there already.
+        """
+        if (self.folder / "config.json").exists():
+            raise TrainingError(f"{self.folder} holds a run already; --resume {self.folder} goes on with it")
+        records.write_json(self.folder / "config.json", self.job.to_dict())
+        self.at_start = self.task.notes()
+
+    def resume(self) -> None:
+        """Take over the last checkpoint; a run killed before its first one starts from the beginning.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged, or that of another run.
+        """
+        for name in ("checkpoint.pt", "curves.csv"):
+            for unfinished in self.folder.glob(f".{name}.*"):  # what a kill in the middle of writing leaves behind
+                unfinished.unlink()
+        if not (self.folder / "checkpoint.pt").exists():
+            self.at_start = self.task.notes()
+            return
+        state = read_state(self.folder / "checkpoint.pt")
+        try:
+            if state["settings"] != self._settings():
+                raise ValueError("it was written with other settings")
+            self.task.load_state_dict(state["task"])
+            self.curves, self.spent, self.at_start = state["curves"], state["spent"], state["at_start"]
+            self.resumed = state["resumed"] + 1
+            self.files.paths.update(state["files"])
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            why = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{self.folder}/checkpoint.pt does not belong to the run in config.json beside it ({why[:200]}); "
+                "delete it to start that run anew"
+            ) from error
+
+    def save(self) -> None:
+        """Write the checkpoint and the curves up to it."""
+        state = {
+            "settings": self._settings(), "task": self.task.state_dict(), "curves": self.curves,
+            "spent": self._spent(), "at_start": self.at_start, "resumed": self.resumed,
+            "files": self._files_read(),
+        }  # fmt: skip
+        write_state(self.folder / "checkpoint.pt", state)
+        with replacing(self.folder / "curves.csv") as file:
+            file.write(_csv(self.curves))
+
+    def carry_out(self) -> dict[str, Any]:
+        """Do what is left of the task, saving now and then, and write network and record.
+
+        Returns:
+            The record.
+        """
+        last_save = time.monotonic()
+        done = self.curves[-1]["step"] if self.curves else 0
+        with self.files, tqdm(total=self.job.config.steps, initial=done, desc=self.job.kind, unit="step") as bar:
+            for report in self.task.rounds():
+                self.curves.append(report)
+                shown = {name.split(".")[-1][:5]: value for name, value in report.items() if isinstance(value, float)}
+                bar.set_postfix(shown)
+                bar.update(report["step"] - bar.n)
+                if time.monotonic() - last_save > self.save_every:
+                    self.save()
+                    last_save = time.monotonic()
+        self.save()
+        record = self._record()
+        old = self.folder / "record.json"
+        if old.exists() and (kept := records.read_json(old)).get("weights_sha256") == record["weights_sha256"]:
+            record = kept  # the run was finished before; its record may hold scores by now
+        file = self.folder / f"{self.job.network}.safetensors"
+        save_model(file, self.task.averaged.module, role=self.job.network, summary=record["summary"])
+        records.write_json(self.folder / "record.json", record)
+        return record
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides the course of the run: all of the job but where and when it was asked for."""
+        incidental = ("device", "command", "started", "teacher")  # the teacher may have moved; its hash may not differ
+        return {name: value for name, value in self.job.to_dict().items() if name not in incidental}
+
+    def _spent(self) -> dict[str, float]:
+        cpu, wall = (there - then for there, then in zip(_clocks(), self._started, strict=True))
+        return {"cpu_seconds": self.spent["cpu_seconds"] + cpu, "wall_seconds": self.spent["wall_seconds"] + wall}
+
+    def _files_read(self) -> list[str]:
+        """Where files lie is said at once, by roles that hold when the folder has moved; said so, they stay so."""
+        named = {path: name for name in ("teacher", "images") if (path := getattr(self.job, name, None))}
+        return places(self.files.paths, self.folder, named)
+
+    def _record(self) -> dict[str, Any]:
+        model, steps = self.task.averaged.module, self.curves[-1]["step"]
+        return {
+            **self.job.published(),
+            "summary": self.job.summary(steps),
+            "finished": records.now(),
+            "steps": steps,
+            "images_seen": self.task.batches * self.job.config.batch,
+            **{name: round(value, 1) for name, value in self._spent().items()},
+            "resumed": self.resumed,
+            "files_read": self._files_read(),
+            "at_start": self.at_start,
+            "at_end": self.task.notes(),
+            "last": self.curves[-1],
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "weights_sha256": fingerprint(model.state_dict()),
+            "hardware": records.hardware(),
+            "versions": records.versions(),
+        }
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds of this process's processor time, and of the clock."""
+    return time.process_time(), time.monotonic()
+
+
+def _csv(rows: list[dict[str, float]]) -> bytes:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def start_run(folder: str | os.PathLike, job: Job, save_every: float = SAVE_EVERY) -> Run:
+    """A new run in an empty folder, ready to be carried out.
+
+    Raises:
+        TrainingError: a run is there already, or the job makes no sense.
+    """
+    clocks = _clocks()
+    with FilesRead() as files:
+        run = Run(folder, job, job.build(), save_every, files, clocks)
+        run.start()
+    return run
+
+
+def open_run(folder: str | os.PathLike, device: str | None = None, save_every: float = SAVE_EVERY) -> Run:
+    """The run in a folder, ready to go on, by default on the device it began on.
+
+    Raises:
+        TrainingError: there is none, its description makes no sense, or its teacher has changed.
+        CheckpointError: its checkpoint is damaged or that of another run.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise TrainingError(f"{folder} holds no run; start one without --resume")
+    clocks = _clocks()
+    with FilesRead() as files:
+        values = records.read_json(folder / "config.json")
+        try:
+            job = job_from_dict(values, **({"device": device} if device else {}))
+        except TrainingError as error:
+            raise TrainingError(f"{folder}/config.json: {error}") from error
+        run = Run(folder, job, job.build(resuming=(folder / "checkpoint.pt").exists()), save_every, files, clocks)
+        run.resume()
+    return run
+
+
+def measure_speed(job: DistillJob, seconds: float = 10.0) -> float:
+    """Steps per second of a distillation on this machine now, measured on a throw-away copy of it, fully grown.
+
+    Updates of the student and one generation stage are timed apart and put together as a round would, however long the
+    rounds are.
+    """
+    task = replace(job, config=replace(job.config, parts=1)).build()
+    # The run's own pool would do nothing but fill in so short a time; a pool of one batch asks as often as a full one.
+    task.answers = Answers(job.config.reuse, held=1)
+    for _ in range(2):  # the first of both also pays for memory and kernels
+        task.imitation_step()
+        started = time.monotonic()
+        task.generation_stage()
+        generation = time.monotonic() - started
+    started, steps = time.monotonic(), 0
+    while steps < 2 * job.config.reuse or time.monotonic() - started < seconds:
+        task.imitation_step()
+        steps += 1
+    return 1 / ((time.monotonic() - started) / steps + generation / job.config.imitation_steps)

@@ -1,0 +1,92 @@
+"""Does a record tell the truth? Repeat the beginning of its run, or all of it, and compare."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from dfkd.errors import CheckpointError
+from dfkd.networks.weights import fingerprint
+from dfkd.running import records
+from dfkd.running.jobs import from_anywhere, job_from_dict
+from dfkd.running.provenance import FilesRead, places, unexplained
+
+TOLERANCE = 0.01  # other processors and versions round otherwise, and training amplifies it
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of repeating a run.
+
+    Attributes:
+        rounds, steps: how far it was repeated.
+        differences: largest relative difference of each curve from the recorded one.
+        weights: whether the weights agree bit for bit; None unless the whole run was repeated.
+        same_machine: whether device, processor, threads and versions are the recorded ones, so that bits should agree.
+        unexplained: files that a data-free run has no business with and that were read nevertheless.
+    """
+
+    rounds: int
+    steps: int
+    differences: dict[str, float]
+    weights: bool | None
+    same_machine: bool
+    unexplained: list[str]
+
+    def holds(self, tolerance: float = TOLERANCE) -> bool:
+        """Whether the record is confirmed: curves within the tolerance, no image read, and equal bits where due."""
+        bits = self.weights is not False or not self.same_machine
+        return bits and not self.unexplained and max(self.differences.values()) <= tolerance
+
+
+def repeat(
+    record: dict[str, Any], curve: dict[str, list[float]], rounds: int = 10, device: str | None = None,
+    teacher: str | None = None,
+) -> Verdict:  # fmt: skip
+    """Repeat a run from its record.
+
+    Args:
+        record: as `dfkd.running.records.find` gives it.
+        curve: likewise.
+        rounds: how many rounds from the beginning; as many as there are repeats the whole run.
+        device: where; by default the kind of device it ran on.
+        teacher: name or path of the teacher, where the record names a file without saying where it lies.
+
+    Raises:
+        CheckpointError: the record describes no run, or its curve is empty.
+    """
+    if "config" not in record or not curve.get("step"):
+        raise CheckpointError("this record describes no run that could be repeated: it has no config or no curve")
+    then = record.get("device", "cpu")
+    device = device or then
+    job = job_from_dict(record, device=device, **({"teacher": from_anywhere(teacher)} if teacher else {}))
+    with FilesRead() as files:
+        task = job.build()
+        reports = list(islice(task.rounds(), rounds))
+    recorded = [dict(zip(curve, row, strict=True)) for row in islice(zip(*curve.values(), strict=True), rounds)]
+    whole = len(curve["step"]) <= rounds
+    if whole:
+        weights = fingerprint(task.averaged.module.state_dict()) == record["weights_sha256"]
+    same = (then, record["hardware"], record["versions"]) == (device, records.hardware(), records.versions())
+    data_free = record["kind"] == "distill" and record["config"]["method"] != "real"
+    foreign = unexplained(places(files.paths), job.teacher) if data_free else []
+    return Verdict(
+        len(reports), reports[-1]["step"], _differences(recorded, reports), weights if whole else None, same, foreign
+    )
+
+
+def _differences(recorded: list[dict[str, float]], repeated: list[dict[str, float]]) -> dict[str, float]:
+    """Largest relative difference by column; a row or a value that only one of the two has counts as infinite."""
+    if len(recorded) != len(repeated):
+        return {"rounds": math.inf}
+    worst: dict[str, float] = {}
+    for old, new in zip(recorded, repeated, strict=True):
+        for name in old.keys() | new.keys():
+            gap = abs(old.get(name, math.inf) - new.get(name, math.inf))
+            there = not math.isnan(gap) and name not in ("step", "part")
+            scale = max(abs(old.get(name, 0.0)), 1e-12)
+            relative = gap / scale if there else (0.0 if old.get(name) == new.get(name) else math.inf)
+            worst[name] = max(worst.get(name, 0.0), relative)
+    return dict(sorted(worst.items()))

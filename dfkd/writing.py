@@ -1,0 +1,47 @@
+"""Files that are written whole or not at all: a full disk or a kill leaves what was there before."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from dfkd.errors import CheckpointError, DfkdError
+
+
+class replacing:
+    """Open a file beside its place and move it there when it is complete.
+
+    The new file has the permissions that any new file of the user would have (the umask decides).
+
+    Args:
+        path: where the file is to be; missing folders are made.
+        error: what to raise when the place cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike, error: type[DfkdError] = CheckpointError):
+        self.path, self.error = Path(path), error
+        self.unfinished = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
+
+    def __enter__(self):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.unfinished, "x+b")
+        except OSError as error:
+            raise self.error(f"cannot write {self.path}: {error.strerror or error}") from error
+        return self.file
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if error is None:
+                self.file.flush()
+                os.fsync(self.file.fileno())
+            self.file.close()
+            if error is None:
+                os.replace(self.unfinished, self.path)
+                return
+        except OSError as failure:
+            error = failure
+        self.unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError | RuntimeError):  # torch reports a full disk as a RuntimeError
+            raise self.error(f"cannot write {self.path}: {error}; what was there before is untouched") from error

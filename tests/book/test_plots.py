@@ -1,0 +1,101 @@
+"""Figures of the chapters: the right pixels in order, told apart without colour, and clear refusals."""
+
+import numpy as np
+import pytest
+import torch
+
+from dfkd.book.plots import LINE_STYLES, PALETTE, compare_crops, show_curves, show_images, use_style
+from dfkd.errors import ImageError
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+plt = matplotlib.pyplot if hasattr(matplotlib, "pyplot") else pytest.importorskip("matplotlib.pyplot")
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    with matplotlib.rc_context():
+        yield
+    plt.close("all")
+
+
+def drawn(figure):
+    """The arrays shown, in reading order."""
+    return [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
+
+
+def test_images_are_shown_exactly_and_grey_on_the_common_scale():
+    images = torch.stack([torch.full((1, 4, 6), level) for level in (0.2, 0.4, 0.6)])
+    figure = show_images(images, ["a", "b", "c"], columns=2)
+    assert [array.flat[0] for array in drawn(figure)] == [51, 102, 153]
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "c", ""]
+    assert not any(ax.axison for ax in figure.axes)
+    image = figure.axes[0].images[0]
+    assert image.get_clim() == (0, 255)  # a dark image stays dark
+    assert (image.get_cmap().name, image.get_interpolation()) == ("gray", "nearest")
+
+
+def test_a_list_may_mix_sizes_and_channels_and_values_are_clamped():
+    grey, colour = drawn(show_images([torch.full((1, 4, 4), 1.2), torch.full((1, 3, 5, 6), -0.1)]))
+    assert grey.shape == (4, 4)
+    assert grey.max() == 255
+    assert colour.shape == (5, 6, 3)
+    assert colour.min() == 0
+
+
+def test_crops_show_the_same_box_of_each_with_its_reading():
+    ramp = torch.arange(80.0).reshape(1, 1, 8, 10) / 255
+    figure = compare_crops({"bicubic": ramp, "VDSR": ramp * 2}, (2, 3, 4, 5), {"VDSR": "31.2 dB"})
+    first, second = drawn(figure)
+    assert np.array_equal(first, (ramp[0, 0, 2:6, 3:8] * 255).round().byte().numpy())
+    assert np.array_equal(second, 2 * first)
+    assert [ax.get_title() for ax in figure.axes] == ["bicubic", "VDSR\n31.2 dB"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: show_images([]), "no image"),
+        (lambda x: show_images(x, ["a", "b"]), "as many titles"),
+        (lambda x: show_images(x[0]), "channels, height, width"),
+        (lambda x: compare_crops({}, (0, 0, 2, 2)), "one size"),
+        (lambda x: compare_crops({"a": x, "b": x[..., :4]}, (0, 0, 2, 2)), "one size"),
+        (lambda x: compare_crops({"a": x}, (0, 0, 9, 2)), "does not lie inside"),
+        (lambda x: compare_crops({"a": x}, (0, 0, 2, 2), {"b": 1}), "readings for"),
+    ],
+)
+def test_misuse_is_an_image_error(call, message):
+    with pytest.raises(ImageError, match=message):
+        call(torch.zeros(1, 1, 8, 8))
+
+
+def test_curves_differ_in_colour_and_in_line_style():
+    figure = show_curves({str(i): [0.0, i, 2.0 * i] for i in range(len(PALETTE))}, ylabel="PSNR (dB)")
+    lines = figure.axes[0].lines
+    assert [line.get_color() for line in lines] == list(PALETTE)
+    assert len({str((line.get_linestyle(), line._dash_pattern)) for line in lines}) == len(LINE_STYLES) == len(PALETTE)
+    assert figure.axes[0].get_ylabel() == "PSNR (dB)"
+    assert len(figure.axes[0].get_legend().get_texts()) == len(PALETTE)
+
+
+def test_curves_over_given_x_and_on_a_log_scale():
+    ax = show_curves([([10, 20], [1, 100])], ["loss"], ylabel="loss", xlabel="seconds", log=True).axes[0]
+    assert ax.lines[0].get_xdata().tolist() == [10, 20]
+    assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "seconds")
+
+
+def test_curves_need_labels_and_must_stay_distinguishable():
+    with pytest.raises(ValueError, match="one label each"):
+        show_curves([[1, 2]], ylabel="loss")
+    with pytest.raises(ValueError, match="at most 7"):
+        show_curves({str(i): [0, 1] for i in range(8)}, ylabel="loss")
+
+
+def test_drawing_leaves_the_readers_settings_alone_until_the_style_is_asked_for():
+    before = dict(matplotlib.rcParams)
+    show_curves({"a": [1, 2]}, ylabel="loss")
+    show_images(torch.zeros(1, 1, 4, 4))
+    assert dict(matplotlib.rcParams) == before
+    use_style()
+    assert matplotlib.rcParams["figure.dpi"] == 100
+    assert plt.subplots()[1].plot([0, 1])[0].get_color() == PALETTE[0]

@@ -1,0 +1,115 @@
+"""A student cut out of its teacher: exact where it can be, close where it cannot, and never by gradient."""
+
+import pytest
+import torch
+from torch import nn
+
+from dfkd.errors import TrainingError
+from dfkd.method.settings import configure
+from dfkd.method.slicing import choose_channels, slice_teacher
+from dfkd.method.sources import DeadLeavesSource, NoiseSource
+from dfkd.method.students import make_student
+from dfkd.networks.vdsr import VDSR
+from dfkd.networks.zoo import load_model, load_teacher
+from dfkd.running.evaluation import agreement
+
+
+def leaves(seed: int = 0, patch: int = 24) -> DeadLeavesSource:
+    return DeadLeavesSource(patch, side=96, pool=4, seed=seed)
+
+
+def teacher_of_rank(kept: int, idle: int) -> VDSR:
+    """A teacher of which only `kept` channels of every layer are listened to."""
+    torch.manual_seed(3)
+    teacher = VDSR(kept + idle, 2)
+    with torch.no_grad():
+        for layer in (*teacher.body, teacher.tail):
+            layer.weight[:, kept:] = 0
+    return teacher
+
+
+def test_channels_nobody_listens_to_are_cut_without_loss():
+    teacher = teacher_of_rank(kept=4, idle=3)
+    student = slice_teacher(teacher, 4, leaves(), scales=(2,), images=24)
+    lr = leaves(seed=9).sample(4, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(student(lr, 2), teacher(lr, 2), atol=2e-4, rtol=0)
+
+
+def test_channels_that_are_copies_are_kept_once():
+    activations = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    doubled = torch.cat([activations, activations], dim=1)  # channel 2 is channel 0, 3 is 1
+    following = nn.Conv2d(4, 5, 3, padding=1, bias=False)
+    nn.init.constant_(following.weight, 0.1)
+    chosen = choose_channels(doubled, following, 2, torch.Generator().manual_seed(0))
+    assert {channel % 2 for channel in chosen} == {0, 1}
+
+
+def test_loud_but_unheard_channels_are_not_chosen():
+    activations = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    activations[:, 1] *= 100
+    following = nn.Conv2d(3, 2, 3, padding=1, bias=False)
+    with torch.no_grad():
+        following.weight[:, 1] *= 1e-6
+    assert choose_channels(activations, following, 2, torch.Generator().manual_seed(0)) == [0, 2]
+
+
+def test_the_last_layer_solves_its_least_squares_problem():
+    """No small change of the tail comes closer to the teacher on the images it was fitted on."""
+    torch.manual_seed(0)
+    teacher = VDSR(6, 1)
+    student = slice_teacher(teacher, 3, leaves(), scales=(2,), images=8)
+    lr = leaves().sample(8, 2)  # the same draw from a source of the same seed
+    target = teacher(lr, 2).detach()
+    error = lambda: (student(lr, 2) - target).square().sum()  # noqa: E731
+    best = error().item()
+    (gradient,) = torch.autograd.grad(error(), student.tail.weight)
+    assert gradient.norm() < 1e-2 * target.norm()
+    for seed in range(5):
+        change = torch.randn(student.tail.weight.shape, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            student.tail.weight += 0.01 * change
+            assert error().item() > best
+            student.tail.weight -= 0.01 * change
+
+
+def test_slicing_beats_a_random_start_and_dead_leaves_beat_noise():
+    teacher = load_teacher("vdsr-small")
+    random = make_student(configure(blocks=8), 16)
+    by_leaves = slice_teacher(teacher, 16, leaves(patch=48), images=48)
+    by_noise = slice_teacher(teacher, 16, NoiseSource(48), images=48)
+    held_out = [agreement(teacher, s, leaves(seed=77, patch=48), 2) for s in (random, by_noise, by_leaves)]
+    assert held_out[0] + 5 < held_out[2] and held_out[1] + 0.5 < held_out[2]
+
+
+def test_slicing_is_repeatable_and_needs_no_gradient():
+    torch.manual_seed(0)
+    teacher = VDSR(6, 2).requires_grad_(False)
+    first, second = (slice_teacher(teacher, 3, leaves(), images=6) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert all(p.requires_grad and p.grad is None for p in first.parameters())
+
+
+def test_run_can_start_from_the_teacher():
+    torch.manual_seed(0)
+    teacher = VDSR(6, 2)
+    config = configure("dead-leaves", init="teacher", blocks=2, patch=24, scales=(2,))
+    student = make_student(config, 3, teacher, leaves())
+    assert student.spec() == {"width": 3, "blocks": 2}
+    with pytest.raises(TrainingError, match="needs the teacher"):
+        make_student(config, 3)
+    with pytest.raises(TrainingError, match="keeps the teacher's depth"):
+        make_student(configure(init="teacher", blocks=5), 3, teacher, leaves())
+    with pytest.raises(TrainingError, match="parts must be 1"):
+        configure(init="teacher", parts=2)
+
+
+@pytest.mark.parametrize("width", [0, 6, 9])
+def test_only_narrower_students_can_be_cut(width):
+    with pytest.raises(TrainingError, match="cannot keep"):
+        slice_teacher(VDSR(6, 1), width, leaves())
+
+
+def test_only_vdsr_can_be_cut():
+    with pytest.raises(TrainingError, match="such as VDSR"):
+        slice_teacher(load_model("bicubic"), 3, leaves())

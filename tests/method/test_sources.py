@@ -1,0 +1,192 @@
+"""Images drawn by rule, and sources mixed: ranges, power laws, determinism, resuming."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from dfkd.errors import ImageError, TrainingError
+from dfkd.method.settings import configure
+from dfkd.method.sources import DeadLeavesSource, DFSRSource, MixedSource, NoiseSource, make_source
+from dfkd.method.sources.crops import Crops
+from dfkd.method.sources.dead_leaves import SHAPES_PER_PIXEL, dead_leaves
+from dfkd.networks.vdsr import VDSR
+from dfkd.pixels.resize import imresize
+
+
+def stream(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def small(**settings) -> DeadLeavesSource:
+    return DeadLeavesSource(**{"patch": 24, "side": 64, "pool": 3, "renew": 2, **settings})
+
+
+def spectrum_slope(image: Tensor) -> float:
+    """Exponent p of the power spectrum f^-p, fitted to the frequencies between."""
+    side = image.shape[-1]
+    power = torch.fft.fft2(image[0, 0] - image.mean()).abs().square()
+    frequency = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.fftfreq(side)[None])
+    inside = (frequency > 4 / side) & (frequency < 0.25)
+    x, y = frequency[inside].log(), power[inside].clamp_min(1e-12).log()
+    return -float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
+
+
+# ---- canvases --------------------------------------------------------------------------------------------------------
+
+
+def test_canvas_is_a_picture_and_a_function_of_its_seed():
+    canvas = dead_leaves(96, stream(1))
+    assert canvas.shape == (1, 1, 96, 96) and canvas.dtype == torch.float32
+    assert 0 <= canvas.min() and canvas.max() <= 1 and canvas.std() > 0.1
+    assert torch.equal(canvas, dead_leaves(96, stream(1)))
+    assert not torch.equal(canvas, dead_leaves(96, stream(2)))
+
+
+def test_power_spectrum_falls_as_natural_images_do_and_noise_does_not():
+    slopes = [spectrum_slope(dead_leaves(256, stream(seed))) for seed in range(4)]
+    assert 1.8 < sum(slopes) / 4 < 3.4  # photographs: two to three
+    assert abs(spectrum_slope(torch.rand(1, 1, 256, 256, generator=stream()))) < 0.2
+
+
+def test_edges_are_rare_and_sharp():
+    """Differences of neighbours have far heavier tails than a Gaussian: flat areas and steps."""
+    canvas = dead_leaves(256, stream(3))
+    step = canvas[..., 1:] - canvas[..., :-1]
+    kurtosis = ((step - step.mean()) ** 4).mean() / step.var() ** 2
+    assert kurtosis > 8 and step.abs().max() > 0.4
+
+
+def test_radii_follow_a_cubic_power_law(monkeypatch):
+    """Doubling the radius leaves a quarter of the shapes: P(R > r) is proportional to r^-2, up to the largest."""
+    radii = []
+
+    class Pen:
+        def __init__(self, canvas):
+            """Draws nothing, but remembers what it was to draw."""
+
+        def ellipse(self, box, fill):
+            radii.append((box[2] - box[0]) / 2)
+
+        def polygon(self, points, fill):
+            assert 3 <= len(points) <= 6
+
+    monkeypatch.setattr("dfkd.method.sources.dead_leaves.ImageDraw.Draw", Pen)
+    for seed in range(16):
+        dead_leaves(512, stream(seed))
+    found = torch.tensor(radii) / 2  # painted on a grid twice as fine
+    assert found.min() >= 2 and found.max() <= 200
+    count = 16 * SHAPES_PER_PIXEL * 512**2 / 3  # a third are disks
+    assert len(found) == pytest.approx(count, rel=0.05)
+    share = (found > 8).float().mean() / (found > 4).float().mean()
+    assert float(share) == pytest.approx(0.25, abs=0.02)
+
+
+# ---- the source ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_samples_have_the_patch_of_their_scale(scale):
+    lr = small().sample(5, scale)
+    assert lr.shape == (5, 1, 24 // scale, 24 // scale) and not lr.requires_grad
+    assert 0 <= lr.min() and lr.max() <= 1
+
+
+def test_samples_are_the_patches_shrunk():
+    source, twin = small(), small()
+    assert torch.equal(source.sample(3, 2), imresize(twin.patches(3), 1 / 2).clamp(0, 1))
+
+
+def test_canvases_are_renewed_one_by_one():
+    source = small(pool=3, renew=2)
+    source.patches(1)
+    pools = [list(source._canvases)]
+    for _ in range(6):
+        source.patches(1)
+        pools.append(list(source._canvases))
+    changed = [sum(a is not b for a, b in zip(old, new, strict=True)) for old, new in pairwise(pools)]
+    assert changed == [0, 1, 0, 1, 0, 1]
+    assert all(a is not b for a, b in zip(pools[0], pools[-1], strict=True))
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2, 5, 8])
+def test_source_goes_on_where_it_stopped(batches):
+    whole, stopped, resumed = small(), small(), small()
+    expected = [whole.sample(2, 2) for _ in range(batches + 5)][batches:]
+    for _ in range(batches):
+        stopped.sample(2, 2)
+    resumed.load_state_dict(stopped.state_dict())
+    assert all(torch.equal(a, resumed.sample(2, 2)) for a in expected)
+
+
+def test_seeds_differ():
+    assert not torch.equal(small(seed=0).sample(2, 2), small(seed=1).sample(2, 2))
+
+
+@pytest.mark.parametrize("settings", [{"side": 20}, {"pool": 0}, {"renew": 0}])
+def test_impossible_pools_are_refused(settings):
+    with pytest.raises(TrainingError, match="canvases"):
+        small(**settings)
+
+
+# ---- crops -----------------------------------------------------------------------------------------------------------
+
+
+def test_crops_come_in_all_eight_orientations_and_from_everywhere():
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    whole = {tuple(crop.flatten().tolist()) for crop in Crops([image], 3, stream()).draw(200)}
+    assert len(whole) == 8
+    corners = {crop[0, 0, 0].item() for crop in Crops([image], 2, stream()).draw(200)}
+    assert corners == set(range(9))
+
+
+def test_large_images_are_cropped_more_often():
+    images = [torch.zeros(1, 1, 10, 10), torch.ones(1, 1, 30, 30)]
+    assert Crops(images, 5, stream()).draw(500).mean() == pytest.approx(0.9, abs=0.04)
+
+
+def test_too_small_or_no_images_are_refused():
+    with pytest.raises(ImageError, match="smaller than the patch"):
+        Crops([torch.zeros(1, 1, 10, 4)], 5, stream())
+    with pytest.raises(ImageError, match="no images"):
+        Crops([], 5, stream())
+
+
+# ---- mixtures --------------------------------------------------------------------------------------------------------
+
+
+class Constant(NoiseSource):
+    """A source whose images are all of one grey, to see where an image came from."""
+
+    def __init__(self, grey: float):
+        super().__init__(24)
+        self.grey = grey
+
+    def sample(self, batch, scale):
+        return torch.full_like(super().sample(batch, scale), self.grey)
+
+
+@pytest.mark.parametrize("share, helped", [(0.0, 0), (0.25, 2), (0.5, 4), (0.9, 7)])
+def test_mixture_takes_its_share_from_the_helper(share, helped):
+    lr = MixedSource(Constant(0.0), Constant(1.0), share).sample(8, 2)
+    assert lr.shape == (8, 1, 12, 12) and lr.mean().item() == pytest.approx(helped / 8)
+
+
+def test_mixture_learns_and_resumes_as_its_parts_do():
+    teacher, student = VDSR(4, 1), VDSR(2, 1)
+    config = configure("dfsr", scales=(2,), batch=4, patch=24, dead_leaves=0.5, blocks=1)
+    first, second = make_source(config, teacher), make_source(config, teacher)
+    assert isinstance(first, MixedSource) and isinstance(first.main, DFSRSource)
+    terms = first.improve(teacher, student, 2)
+    assert {"adversarial", "reconstruction", "total"} <= terms.keys() and first.movement()["generator"] > 0
+    assert "gradient_norms" in first.notes(teacher, student)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.sample(4, 2), second.sample(4, 2))
+
+
+def test_share_must_leave_room_for_the_method():
+    with pytest.raises(TrainingError, match="dead_leaves"):
+        configure(dead_leaves=1.0)
+    assert math.isclose(configure(dead_leaves=0.5).dead_leaves, 0.5)

@@ -1,0 +1,94 @@
+"""A teacher of another design: its shapes, its file, and that it goes through the same loop as VDSR."""
+
+import pytest
+import torch
+from torch import nn
+
+import dfkd
+from dfkd.errors import CheckpointError, TrainingError, UnknownName
+from dfkd.networks.discriminator import TeacherFeatures
+from dfkd.networks.edsr import EDSR
+from dfkd.networks.weights import read_weights, write_weights
+from dfkd.seeds import seeded
+
+LAYERS = ("body.0.0", "body.1.0", "body.1.2")  # a head serves one scale, so the last convolutions will not do
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_edsr_enlarges_by_the_scale(scale):
+    lr = torch.rand(2, 1, 5, 7)
+    assert EDSR(4, 2)(lr, scale).shape == (2, 1, 5 * scale, 7 * scale)
+
+
+def test_edsr_repeats_pixels_and_adds_a_residual():
+    model, lr = EDSR(4, 2, scales=(3,)), torch.rand(2, 1, 5, 7)
+    repeated = lr.repeat_interleave(3, 2).repeat_interleave(3, 3)
+    x = model.head(lr)
+    for first, _, second in model.body:
+        x = x + second(first(x).clamp(min=0))
+    maps = model.heads["3"](x)
+    expected = repeated.clone()
+    for i in range(3):
+        for j in range(3):
+            expected[:, 0, i::3, j::3] += maps[:, 3 * i + j]
+    torch.testing.assert_close(model(lr, 3), expected)
+    nn.init.zeros_(model.heads["3"].weight)
+    assert torch.equal(model(lr, 3), repeated)
+
+
+def test_unknown_scale_is_an_error():
+    with pytest.raises(UnknownName, match=r"unknown scale 5; choose one of: 2, 4"):
+        EDSR(4, 1, scales=(4, 2))(torch.rand(1, 1, 4, 4), 5)
+
+
+def test_every_weight_learns():
+    model = EDSR(4, 2)
+    sum(model(torch.rand(2, 1, 6, 6), scale).square().sum() for scale in model.scales).backward()
+    assert all(p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_file_round_trip(tmp_path):
+    model, lr = EDSR(4, 2, scales=(4, 2)), torch.rand(1, 1, 6, 6)
+    dfkd.save_model(tmp_path / "m.safetensors", model, role="teacher")
+    again = dfkd.load_model(tmp_path / "m.safetensors")
+    assert again.spec() == model.spec() == {"width": 4, "blocks": 2, "scales": [2, 4]}
+    assert all(torch.equal(again(lr, scale), model(lr, scale)) for scale in (2, 4))
+
+
+@pytest.mark.parametrize("wrong", [{"width": 5}, {"blocks": 10**9}, {"scales": [2, 3]}, {"scales": None}])
+def test_description_that_does_not_fit_is_an_error(wrong, tmp_path):
+    path = tmp_path / "m.safetensors"
+    dfkd.save_model(path, EDSR(4, 2))
+    weights, description = read_weights(path)
+    write_weights(path, weights, {**description, **wrong})
+    with pytest.raises(CheckpointError, match="does not hold the network it describes"):
+        dfkd.load_model(path)
+
+
+def test_a_network_of_another_class_is_not_saved(tmp_path):
+    with pytest.raises(CheckpointError, match=r"cannot build a Conv2d.*safetensors"):
+        dfkd.save_model(tmp_path / "m.safetensors", nn.Conv2d(1, 1, 3))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["noise", "dead-leaves", "dfsr", "cmi"])
+def test_edsr_is_a_teacher_and_a_student_like_any_other(method):
+    config = dfkd.Config(
+        method=method, scales=(2, 3), steps=4, batch=2, patch=24, imitation_steps=2, bank=6, layers=LAYERS
+    )
+    with seeded(0, "networks"):
+        teacher, student = EDSR(6, 2), EDSR(3, 1)
+    source = dfkd.make_source(config, teacher)
+    before = [p.clone() for p in student.parameters()]
+    run = dfkd.Distillation(teacher, student, source, config)
+    reports = list(run.rounds())
+    assert run.finished and all(torch.tensor(list(r.values())).isfinite().all() for r in reports)
+    assert not all(map(torch.equal, before, student.parameters()))
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_its_features_can_be_compared_where_they_are_named():
+    with pytest.raises(TrainingError, match=r"without using all of its layers .*heads"):
+        TeacherFeatures(EDSR(6, 2))(torch.rand(2, 1, 8, 8), 2)
+    features = TeacherFeatures(EDSR(6, 2), LAYERS)
+    assert features(torch.rand(2, 1, 8, 8), 2).shape == (2, 3 * 2 * 6)
