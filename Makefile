@@ -13,12 +13,13 @@ NPM := $(shell command -v npm 2>/dev/null)
 export CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DELETE_ON_ERROR:
-.PHONY: help book test units chapters packages assets pins clean
+.PHONY: help book test units pages chapters packages assets pins clean
 
 help:
 	@echo "make book    execute the chapters and render the book to $(SITE)"
 	@echo "make test    run every check: unit tests, the chapters' stored outputs, the built pages in a browser"
 	@echo "make units   run the unit tests alone (make units ARGS='-k resize')"
+	@echo "make pages   look at the built book: what the pages hold, and what a browser makes of them"
 	@echo "make pins    write constraints.txt anew from $(VENV)"
 	@echo "make clean   remove what was built; $(VENV) and node_modules stay"
 
@@ -62,23 +63,26 @@ book: packages assets
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
 
-# Each part runs even when one before it failed, so that one run tells everything. The chapters come first: what they made
-# is what the book shows, and the browser tests, among the units, open the book.
+# Each part runs even when one before it failed, so that one run tells everything. Chapters and unit tests share two cores, a
+# thread each; what the chapters made is what the book shows, and the last tests look at the book.
 test: packages
 	@failed=; \
-	$(MAKE) --no-print-directory chapters || failed="$$failed chapters"; \
-	if [ -n "$(CHROMIUM)" ]; then $(MAKE) --no-print-directory book || failed="$$failed book"; \
-	else echo "No Chromium found (set CHROMIUM=/path/to/it): the browser tests are skipped."; fi; \
-	$(MAKE) --no-print-directory units || failed="$$failed units"; \
+	$(MAKE) --no-print-directory --keep-going -j2 --output-sync=target chapters units || failed="$$failed chapters-or-units"; \
+	$(MAKE) --no-print-directory --keep-going book pages || failed="$$failed book-or-pages"; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; else echo "All checks passed."; fi
 
+# One thread: several also count the time they wait for one another, and how long that is depends on what else is running.
+units chapters: export OMP_NUM_THREADS ?= 1
+
 units: packages
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not pages" $(ARGS)
+
+pages: packages
+	@test -n "$(CHROMIUM)" || echo "No Chromium found (set CHROMIUM=/path/to/it): the browser tests are skipped."
+	$(BIN)/python -m pytest -m pages $(ARGS)
 
 # Runs every cell; compares the stored output of those tagged nbval-check-output; fails where a chapter costs too much; hands
 # what was executed to the book.
-# One thread: several also count the time they wait for one another, and how long that is depends on what else is running.
-chapters: export OMP_NUM_THREADS ?= 1
 chapters: packages
 	$(BIN)/python -m pytest -p tests.book.budget -p tests.book.executed --keep-executed --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-sanitize-with tests/book/nbval_sanitize.cfg $(CHAPTERS)

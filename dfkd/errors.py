@@ -1,4 +1,4 @@
-"""What can go wrong for a user, by name. Every message says what was found and what to do about it."""
+"""The errors a user can cause, by name. Every message says what was found and what to do about it."""
 
 
 class DfkdError(Exception):
@@ -14,7 +14,7 @@ class DataError(DfkdError):
 
 
 class UnknownName(DfkdError, KeyError):
-    """A model, data set, method or layer nobody has heard of."""
+    """A name that is not known, of a model, a data set, a method or a layer."""
 
     def __str__(self) -> str:  # KeyError would print the message in quotes
         return str(self.args[0])

@@ -40,12 +40,15 @@ def called(parameter) -> str:
 
 
 def said(parameter) -> str:
-    """Its help, and the default where that is a plain value of which the help says nothing."""
+    """Its help, and the default: the words that stand for it, or else a plain value."""
     text, default = (getattr(parameter, "help", None) or "").replace("|", "\\|"), parameter.default
+    words = getattr(parameter, "show_default", None)
     text = re.sub(r"(?<!\w)--[\w-]+", r"`\g<0>`", text)  # or two hyphens become a dash
+    if isinstance(words, str):
+        return f"{text} Default: {words}."
     if isinstance(default, list | tuple):
         default = ", ".join(map(str, default))
-    if default is None or default is False or default == "" or callable(default) or "[default" in text:
+    if default is None or default is False or default == "" or callable(default):
         return text
     return f"{text} Default: `{default}`."
 

@@ -43,7 +43,8 @@ def elsewhere(module: str) -> list[str]:
     """Names that a module passes on from a public one, on whose section they have their account."""
     thing = importlib.import_module(module)
     others = set(public_modules(module.partition(".")[0])) - {module}
-    return [name for name in getattr(thing, "__all__", []) if getattr(thing, name).__module__ in others]
+    passed = {name: getattr(getattr(thing, name), "__module__", module) for name in getattr(thing, "__all__", [])}
+    return [name for name, home in passed.items() if home in others]
 
 
 def plain_signature(app, what, name, thing, options, signature, returned):

@@ -1,4 +1,4 @@
-"""One picture with its readings, and how a page carries it."""
+"""Pictures with readings, as sliders show them, and their encoding for a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model inversion, Eqs. 6 to 9: what a classifier still knows of the images it learnt from.
+"""Model inversion, Eqs. 6 to 9: images recovered from a trained classifier.
 
 For classifiers only: Eq. 7 needs BatchNorm layers and Eq. 8 needs classes, and a super-resolution network like VDSR has
 neither. So nothing else in the package uses this module; chapter 5 does.

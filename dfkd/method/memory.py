@@ -11,9 +11,9 @@ from dfkd.errors import TrainingError
 class MemoryBank:
     """A ring buffer of named rows: when it is full, the oldest go.
 
-    What is stored does not move: detached images and *teacher* features of their views. Embeddings of h would age, for
-    h learns. There is one bank a scale, because images of different scales differ in size, and telling them apart by it
-    would be a shortcut.
+    What is stored does not move: detached images and *teacher* features of their views. Embeddings of h would go stale
+    as h learns. There is one bank a scale, because images of different scales differ in size, and telling them apart by
+    it would be a shortcut.
 
     Args:
         size: rows kept at most.

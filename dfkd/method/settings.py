@@ -90,22 +90,24 @@ class Config:
         if self.warm_up is not None and not 0 <= self.warm_up <= 1:
             raise TrainingError(f"warm_up is a share of each part, in [0, 1], not {self.warm_up}")
 
-    def images_of(self, name: str, share: float) -> int:
+    def images_of(self, name: str, share: float, batch: int | None = None) -> int:
         """How many images of a batch a share is.
 
         Args:
             name: of the setting, for the message.
             share: in [0, 1).
+            batch: images it is a share of; by default the whole `batch`.
 
         Raises:
             TrainingError: a share that rounds to none of the batch, or to all of it.
         """
+        batch = self.batch if batch is None else batch
         if not 0 <= share < 1:
             raise TrainingError(f"{name} must lie in [0, 1), not {share}")
-        images = round(share * self.batch)
-        if share and not 0 < images < self.batch:
+        images = round(share * batch)
+        if share and not 0 < images < batch:
             what = "no image" if not images else "every image"
-            raise TrainingError(f"{name}={share} of a batch of {self.batch} is {what}; choose another share or batch")
+            raise TrainingError(f"{name}={share} of {batch} images is {what}; choose another share or batch")
         return images
 
     @property
@@ -143,7 +145,7 @@ def configure(method: str = CMISettings.method, **settings: Any) -> Config:
         settings: fields of `Config`, or of the method's own settings.
 
     Raises:
-        UnknownName: a method nobody has heard of.
+        UnknownName: an unknown method.
         TrainingError: a setting that this method does not use, or values that make no sense together.
     """
     kind = METHODS[pick("method", method, METHODS)]
@@ -176,7 +178,7 @@ def read_config(values: dict[str, Any]) -> Config:
         others = set().union(*(names_of(kind) for kind in METHODS.values())) - used
         values = {name: value for name, value in values.items() if name not in others}
         if values.get("optim", "adam") == "adam":
-            values["warm_up"] = min(1.0, 100 * values.get("parts", 1) / values["steps"])
+            values["warm_up"] = min(1.0, 100 * values.get("parts", 1) / values.get("steps", Config.steps))
     return configure(**values)
 
 

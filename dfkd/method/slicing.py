@@ -1,8 +1,8 @@
 """A student cut out of its teacher in closed form: no gradient, no step size, less than a minute.
 
 Layer by layer: keep the channels whose activations span the others' best (pivoted QR), then let least squares re-fit
-the layer so that the student, from its *own* activations, gives the teacher's pre-activations of those channels. What
-one layer loses the next one sees, and makes up for as far as a linear map can.
+the layer so that the student, from its *own* activations, gives the teacher's pre-activations of those channels. The
+error of one layer is in the input of the next, whose fit corrects it as far as a linear map can.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def slice_teacher(
 def choose_channels(activations: Tensor, following: nn.Conv2d, width: int, rng: torch.Generator) -> list[int]:
     """The channels from which the others can best be told linearly, by QR with column pivoting.
 
-    Each column is first weighted by how much the following layer listens to it: what nobody hears need not be kept.
+    Each column is first multiplied by the norm of the following layer's weights on it, so that channels count as much
+    as they are used.
 
     Args:
         activations: after the ReLU, [images, channels, height, width].

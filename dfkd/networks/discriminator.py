@@ -1,4 +1,4 @@
-"""The instance discriminator h: what makes two images different, seen through the teacher's features (section 3.2)."""
+"""The instance discriminator h, and the teacher's features it tells images apart by (section 3.2)."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def default_layers(teacher: nn.Module, sizes: Mapping[int, int] = SIZES) -> tupl
     Raises:
         TrainingError: fewer than three convolutions.
     """
-    used = [_convolutions_run(teacher, scale, size) for scale, size in sizes.items() if _serves(teacher, scale)]
-    if not used or min(map(len, used)) < 3:
+    if sum(isinstance(layer, nn.Conv2d) for layer in teacher.modules()) < 3:
         raise TrainingError("the teacher has fewer than three Conv2d layers; name the layers whose features to compare")
-    edge = 1 if min(map(len, used)) > 4 else 0
-    hidden = [name for name in used[0] if all(name in names[edge : len(names) - edge] for names in used)]
+    used = [_convolutions_run(teacher, scale, size) for scale, size in sizes.items() if _serves(teacher, scale)]
+    edge = 1 if used and min(map(len, used)) > 4 else 0
+    hidden = [name for name in (used or [[]])[0] if all(name in names[edge : len(names) - edge] for names in used)]
     if not hidden:
         raise TrainingError("the teacher uses other layers at each scale; name those whose features to compare")
     return tuple(dict.fromkeys((hidden[0], hidden[len(hidden) // 2], hidden[-1])))

@@ -69,7 +69,7 @@ def export_onnx(
         if not check:
             return None
         file.flush()
-        difference = check_onnx(file.name, model, scale, channels=channels)
+        difference = check_onnx(file.name, fixed.model, scale, channels=channels)
         if not difference < TOLERANCE:
             raise ExportError(f"as ONNX the network gives something else (by {difference:.1e}); {path} is as it was")
         return difference

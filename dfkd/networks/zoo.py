@@ -135,7 +135,7 @@ def _packaged() -> dict[str, Path]:
 
 def _build(path: Path) -> Network:
     weights, description = read_weights(path)
-    if not isinstance(description, dict) or description.get("architecture") not in ARCHITECTURES:
+    if not isinstance(description, dict) or description.get("architecture") not in [*ARCHITECTURES]:
         raise CheckpointError(f"{path} does not say how to build its network; write it with dfkd.save_model")
     kind = ARCHITECTURES[description["architecture"]]
     # Compared before a network is made: a file that says it is a million channels wide must not cost their memory.

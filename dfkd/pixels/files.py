@@ -88,15 +88,14 @@ def _white_of_floats(pixels: np.ndarray) -> int:
     """Which value is white in a floating-point file: 1, or 255 where some pixel is clearly above 1."""
     if not np.isfinite(pixels).all():
         raise ValueError("some pixels are not finite")
-    if not -256 < pixels.min() <= pixels.max() < 256:
+    white = 1 if pixels.max() <= 1.5 else 255
+    if not -white / 2 <= pixels.min() <= pixels.max() <= 1.5 * white:  # room for what bicubic overshoots
         raise ValueError(f"its floats run from {pixels.min():g} to {pixels.max():g}; scale them to [0, 1]")
-    return 1 if pixels.max() <= 1.5 else 255
+    return white
 
 
 def _batch(picture: Image.Image, white: int) -> Tensor:
     pixels = np.asarray(picture, dtype=np.float32) / np.float32(white)
-    if not np.isfinite(pixels).all():
-        raise ValueError("some pixels are not finite")
     return torch.from_numpy(np.atleast_3d(pixels).clip(0, 1)).permute(2, 0, 1).unsqueeze(0).contiguous()
 
 
@@ -140,8 +139,12 @@ def write_image(path: str | os.PathLike, image: Tensor) -> None:
     if format_name == "JPEG" and picture.mode == "RGBA":
         raise ImageError(f"{path.name}: JPEG has no transparency; write a .png or .webp")
     options = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
+    if not path.parent.is_dir():
+        raise ImageError(f"cannot write {path}: there is no folder {path.parent}")
     try:
         with replacing(path, ImageError) as file:
             picture.save(file, format=format_name, **options)
+    except ImageError:
+        raise
     except (ValueError, KeyError) as error:  # Pillow's, of a picture that the format cannot hold
         raise ImageError(f"cannot write {path}: {error}") from error

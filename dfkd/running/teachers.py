@@ -1,4 +1,4 @@
-"""Training a teacher on real images, the ordinary way: shrink a crop, ask for it back."""
+"""Training a teacher on real images: shrunk crops go in, the crops are the targets."""
 
 from __future__ import annotations
 

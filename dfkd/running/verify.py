@@ -1,4 +1,4 @@
-"""Does a record tell the truth? Repeat the beginning of its run, or all of it, and compare."""
+"""Repeat a run from its record, all of it or its first rounds, and compare."""
 
 from __future__ import annotations
 

@@ -330,7 +330,13 @@ def test_first_lines_of_code_run(name, tmp_path):
 
 # ---- the built book --------------------------------------------------------------------------------------------------
 
-built = pytest.mark.skipif(not (SITE / "objects.inv").exists(), reason="the book is not built: run `make book` first")
+not_built = pytest.mark.skipif(not (SITE / "objects.inv").exists(), reason="the book is not built; `make book` does it")
+
+
+def built(test):
+    """A test of the built pages, which `make pages` runs."""
+    return pytest.mark.pages(not_built(test))
+
 
 
 def public_objects() -> set[str]:

@@ -1,6 +1,8 @@
 """Algorithm 1: what each stage moves, what a resumed run repeats, how the student grows."""
 
 import copy
+import gc
+import weakref
 from collections import Counter
 from itertools import islice
 
@@ -14,11 +16,13 @@ from dfkd.method.loop import Distillation
 from dfkd.method.settings import Config, configure, names_of
 from dfkd.method.sources import METHODS, DFSRSource, NoiseSource, RealSource, UntrainedSource, make_source
 from dfkd.method.students import make_student
+from dfkd.networks.edsr import EDSR
 from dfkd.networks.vdsr import VDSR, split
 
 SMALL = dict(
-    steps=8, batch=2, patch=24, scales=(2, 3), blocks=2, imitation_steps=2, generation_steps=2, bank=6, negatives=4
-)
+    steps=8, batch=2, patch=24, scales=(2, 3), blocks=2, imitation_steps=2, generation_steps=2, bank=6, negatives=4,
+    side=48, pool=3,
+)  # fmt: skip
 
 
 def teacher(seed: int = 0) -> VDSR:
@@ -212,9 +216,9 @@ def test_reuse_works_in_short_runs_and_keeps_its_pool_in_long_ones():
 
 
 def test_resumed_run_with_reuse_repeats_the_uninterrupted_one_bit_for_bit():
-    whole, first, second = (run("dfsr", reuse=3, steps=80) for _ in range(3))
+    whole, first, second = (run("dfsr", reuse=3, steps=40) for _ in range(3))
     list(whole.rounds())
-    list(islice(first.rounds(), 36))
+    list(islice(first.rounds(), 16))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     list(second.rounds())
     assert same(weights(whole), weights(second)) and second.batches == whole.batches
@@ -298,14 +302,46 @@ def test_looking_and_the_generation_stage_leave_the_students_statistics_alone(lo
     assert not torch.equal(before["norm.running_mean"], task.student.norm.running_mean)
 
 
+def test_making_a_source_leaves_the_teachers_statistics_alone():
+    """A teacher in training mode, as one is before its run begins."""
+    network = WithBatchNorm()
+    before = copy.deepcopy(dict(network.named_buffers()))
+    make_source(small(), network)
+    assert all(torch.equal(before[name], buffer) for name, buffer in network.named_buffers())
+
+
 def test_contrast_looks_through_the_teacher_it_is_given():
-    source, images = run().source, torch.rand(2, 1, 12, 12)
     losses = []
-    for seed in (0, 0, 1):
-        source.contrast.rng.manual_seed(5)
-        losses.append(source.contrastive(images, teacher(seed), 2)[0].item())
+    for other in (teacher(0), copy.deepcopy(teacher(0)), teacher(1)):
+        task = run(optimise_z=False, generation_steps=1)
+        losses.append(task.source.improve(other, task.student, 2)["contrastive"])
     assert losses[0] == losses[1] != losses[2]
-    assert not any(isinstance(value, VDSR) for value in vars(source.contrast).values())
+
+
+@pytest.mark.parametrize("method", ["dfsr", "cmi"])
+def test_source_does_not_keep_the_teacher_it_was_made_with(method):
+    first = teacher()
+    source, gone = make_source(small(method), first), weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None and source.movement()
+
+
+def test_run_goes_on_with_a_teacher_that_replaces_its_own():
+    task = run()
+    task.teacher, asked = copy.deepcopy(task.teacher), []
+    task.teacher.body[0].register_forward_hook(lambda *_: asked.append(1))
+    task.generation_stage()
+    assert len(asked) == 2 * 3  # at each of two inner steps once for L_R and L_GEN, and for each view of the images
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_contrast_knows_layers_of_edsr_that_serve_every_scale(blocks):
+    config = small(scales=(2, 3, 4), patch=48)
+    network, student = EDSR(4, blocks), VDSR(3, 1)
+    source = make_source(config, network)
+    for scale in config.scales:
+        assert source.improve(network, student, scale)["contrastive"] != 0
 
 
 def spread(task: Distillation) -> Distillation:

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 import dfkd
-from dfkd.errors import CheckpointError, TrainingError, UnknownName
-from dfkd.networks.discriminator import TeacherFeatures
+from dfkd.errors import CheckpointError, UnknownName
+from dfkd.networks.discriminator import TeacherFeatures, default_layers
 from dfkd.networks.edsr import EDSR
 from dfkd.networks.weights import read_weights, write_weights
 from dfkd.seeds import seeded
 
-LAYERS = ("body.0.0", "body.1.0", "body.1.2")  # a head serves one scale, so the last convolutions will not do
+OWN = {"dfsr": dict(bank=6), "cmi": dict(bank=6)}  # settings that only some methods have
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -73,9 +73,7 @@ def test_a_network_of_another_class_is_not_saved(tmp_path):
 
 @pytest.mark.parametrize("method", ["noise", "dead-leaves", "dfsr", "cmi"])
 def test_edsr_is_a_teacher_and_a_student_like_any_other(method):
-    config = dfkd.Config(
-        method=method, scales=(2, 3), steps=4, batch=2, patch=24, imitation_steps=2, bank=6, layers=LAYERS
-    )
+    config = dfkd.configure(method, scales=(2, 3), steps=4, batch=2, patch=24, imitation_steps=2, **OWN.get(method, {}))
     with seeded(0, "networks"):
         teacher, student = EDSR(6, 2), EDSR(3, 1)
     source = dfkd.make_source(config, teacher)
@@ -87,8 +85,28 @@ def test_edsr_is_a_teacher_and_a_student_like_any_other(method):
     assert all(p.grad is None for p in teacher.parameters())
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_its_features_can_be_compared_at_every_scale_without_naming_layers(blocks, scale):
+    features = TeacherFeatures(EDSR(6, blocks))
+    assert features(torch.rand(2, 1, 8, 8), scale).shape == (2, 3 * 2 * 6)
+
+
+def test_default_layers_are_hidden_ones_that_every_scale_runs():
+    assert default_layers(EDSR(6, 2)) == ("body.0.0", "body.1.0", "body.1.2")
+
+
+def test_default_layers_of_a_teacher_of_one_scale_need_no_other_scale():
+    features = TeacherFeatures(EDSR(6, 2, scales=(3,)))
+    assert features(torch.rand(2, 1, 8, 8), 3).shape == (2, 3 * 2 * 6)
+
+
+def test_default_layers_leave_no_hook_behind():
+    teacher = EDSR(6, 2)
+    default_layers(teacher)
+    assert not any(module._forward_hooks for module in teacher.modules())
+
+
 def test_its_features_can_be_compared_where_they_are_named():
-    with pytest.raises(TrainingError, match=r"without using all of its layers .*heads"):
-        TeacherFeatures(EDSR(6, 2))(torch.rand(2, 1, 8, 8), 2)
-    features = TeacherFeatures(EDSR(6, 2), LAYERS)
-    assert features(torch.rand(2, 1, 8, 8), 2).shape == (2, 3 * 2 * 6)
+    features = TeacherFeatures(EDSR(6, 2), ("body.0.2", "body.1.2"))
+    assert features(torch.rand(2, 1, 8, 8), 2).shape == (2, 2 * 2 * 6)

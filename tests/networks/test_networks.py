@@ -144,6 +144,35 @@ def test_layers_by_default_and_by_wrong_name():
         default_layers(nn.Conv2d(1, 1, 3))
 
 
+def test_default_layers_pass_over_those_the_teacher_does_not_run():
+    teacher = VDSR(4, 3)
+    teacher.spare = nn.Conv2d(1, 1, 3)
+    assert default_layers(teacher) == ("body.0", "body.1", "body.2")
+
+
+class Paths(nn.Module):
+    """A network that goes through some of its layers, in an order of its own, at each scale."""
+
+    def __init__(self, **paths: str):
+        super().__init__()
+        self.layers = nn.ModuleDict({name: nn.Conv2d(1, 1, 3, padding=1) for name in sorted("".join(paths.values()))})
+        self.paths = paths
+
+    def forward(self, lr, scale):
+        for name in self.paths[f"x{scale}"]:
+            lr = self.layers[name](lr)
+        return nn.functional.interpolate(lr, scale_factor=scale)
+
+
+def test_default_layers_are_counted_in_the_order_in_which_they_run():
+    assert default_layers(Paths(x2="edcba"), {2: 8}) == ("layers.d", "layers.c", "layers.b")
+
+
+def test_a_teacher_of_other_layers_at_each_scale_has_none_by_default():
+    with pytest.raises(TrainingError, match="other layers at each scale; name those"):
+        default_layers(Paths(x2="abc", x3="def"), {2: 8, 3: 8})
+
+
 def test_a_layer_the_teacher_does_not_use_is_an_error():
     teacher = VDSR(4, 2)
     teacher.spare = nn.Conv2d(1, 1, 3)

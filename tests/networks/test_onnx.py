@@ -163,10 +163,39 @@ def test_full_disk_leaves_the_old_file(model, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dfkd.networks.weights.os.fsync", full)
+    monkeypatch.setattr("dfkd.writing.os.fsync", full)
     with pytest.raises(CheckpointError, match="No space left"):
         export_onnx(model, tmp_path / "m.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"] and (tmp_path / "m.onnx").read_text() == "old"
+
+
+@pytest.mark.parametrize("found", [1.0, float("nan")])
+def test_a_check_that_fails_leaves_the_old_file(found, model, tmp_path, monkeypatch):
+    (tmp_path / "m.onnx").write_text("old")
+    monkeypatch.setattr("dfkd.networks.onnx.check_onnx", lambda *_, **__: found)
+    with pytest.raises(ExportError, match="gives something else"):
+        export_onnx(model, tmp_path / "m.onnx", check=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"] and (tmp_path / "m.onnx").read_text() == "old"
+
+
+def test_exporting_with_a_check_returns_the_difference(model, tmp_path):
+    assert 0 <= export_onnx(model, tmp_path / "m.onnx", check=True) < 1e-5
+    assert export_onnx(model, tmp_path / "m.onnx") is None
+
+
+def test_checking_leaves_a_network_in_training_as_it_was(tmp_path):
+    class Normed(EDSR):
+        def __init__(self):
+            super().__init__(4, 1)
+            self.norm = nn.BatchNorm2d(1)
+
+        def forward(self, lr, scale):
+            return self.norm(super().forward(lr, scale))
+
+    model = Normed().train()
+    before = [buffer.clone() for buffer in model.buffers()]
+    assert export_onnx(model, tmp_path / "m.onnx", check=True) < 1e-5
+    assert model.training and all(map(torch.equal, before, model.buffers()))
 
 
 def test_files_that_do_not_run_are_errors(model, exported, tmp_path):
@@ -205,8 +234,10 @@ def test_command_writes_checks_and_says_so(either, tmp_path):
 def test_command_refuses_a_file_that_computes_something_else(model, tmp_path, monkeypatch):
     dfkd.save_model(tmp_path / "m.safetensors", model)
     for found in (1.0, float("nan")):
-        monkeypatch.setattr("dfkd.cli.check_onnx", lambda *_, found=found: found)
-        assert "do not use it" in str(invoke("export", tmp_path / "m.safetensors", tmp_path / "m.onnx").exception)
+        monkeypatch.setattr("dfkd.networks.onnx.check_onnx", lambda *_, found=found, **__: found)
+        error = invoke("export", tmp_path / "m.safetensors", tmp_path / "m.onnx").exception
+        assert isinstance(error, ExportError) and "gives something else" in str(error)
+        assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
 def test_command_errors(tmp_path):

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from dfkd.method.loop import Distillation
-from dfkd.method.settings import Config
+from dfkd.method.settings import configure
 from dfkd.method.sources import make_source
 from dfkd.method.students import make_student
 from dfkd.networks.discriminator import TeacherFeatures
-from dfkd.networks.precision import InBfloat16, at_precision
+from dfkd.networks.precision import answer
 from dfkd.networks.vdsr import VDSR
 from dfkd.pixels.resize import imresize
 
-SMALL = dict(steps=8, batch=2, patch=24, scales=(2, 3), blocks=2, imitation_steps=2, bank=6, negatives=4)
+SMALL = dict(steps=8, batch=2, patch=24, scales=(2, 3), blocks=2, imitation_steps=2)
+OWN = {"dfsr": dict(bank=6), "cmi": dict(bank=6, negatives=4)}
 
 
 def network(seed: int = 0) -> VDSR:
@@ -24,7 +25,7 @@ def network(seed: int = 0) -> VDSR:
 
 
 def run(method: str = "cmi", precision: str = "bfloat16") -> Distillation:
-    config = Config(**SMALL, method=method, precision=precision)
+    config = configure(method, **SMALL, **OWN.get(method, {}), precision=precision)
     return Distillation(network(), make_student(config, width=4), make_source(config, network()), config)
 
 
@@ -38,20 +39,28 @@ def test_convolutions_compute_in_bfloat16_and_the_answer_is_float32():
     plain, kinds = network(), set()
     outputs_of_convolutions(plain, kinds)
     lr = torch.rand(2, 1, 9, 11, generator=torch.Generator().manual_seed(0))
-    answer = InBfloat16(plain)(lr, 2)
-    assert kinds == {torch.bfloat16} and answer.dtype == torch.float32
+    rounded = answer(plain, lr, 2, "bfloat16")
+    assert kinds == {torch.bfloat16} and rounded.dtype == torch.float32
     exact = plain(lr, 2)
     bicubic = imresize(lr, 2).clamp(0, 1)
     # Only the correction is rounded: the error is a small share of it, however large the image's values are.
-    assert 0 < (answer - exact).norm() < 0.02 * (exact - bicubic).norm()
-    assert at_precision(plain, "float32") is plain
+    assert 0 < (rounded - exact).norm() < 0.02 * (exact - bicubic).norm()
+
+
+def test_float32_is_the_network_as_it_is():
+    plain, kinds = network(), set()
+    outputs_of_convolutions(plain, kinds)
+    lr = torch.rand(2, 1, 9, 11, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(answer(plain, lr, 2, "float32"), plain(lr, 2))
+    assert torch.equal(answer(plain, lr, 2), plain(lr, 2))
+    assert kinds == {torch.float32}
 
 
 def test_gradients_reach_image_and_weights_in_float32():
     plain = network()
     lr = torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
     exact = torch.autograd.grad(plain(lr, 2).square().mean(), [lr, *plain.parameters()])
-    rounded = torch.autograd.grad(InBfloat16(plain)(lr, 2).square().mean(), [lr, *plain.parameters()])
+    rounded = torch.autograd.grad(answer(plain, lr, 2, "bfloat16").square().mean(), [lr, *plain.parameters()])
     for one, other in zip(exact, rounded, strict=True):
         assert other.dtype == torch.float32 and (one - other).norm() <= 0.05 * one.norm()
 

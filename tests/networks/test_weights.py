@@ -3,10 +3,12 @@
 import json
 import os
 import pickle
+import stat
 import struct
 import tarfile
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,17 @@ import dfkd
 from dfkd.cli import app
 from dfkd.errors import CheckpointError
 from dfkd.networks.vdsr import VDSR
-from dfkd.networks.weights import read_pickled_module, read_state, read_weights, write_state, write_weights
+from dfkd.networks.weights import (
+    fingerprint,
+    read_pickled_module,
+    read_state,
+    read_weights,
+    write_state,
+    write_weights,
+)  # fmt: skip
+from dfkd.networks.zoo import Bicubic, path_meant
+from dfkd.running.provenance import FilesRead
+from dfkd.writing import replacing
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 SYSTEM = {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
@@ -117,6 +129,52 @@ def test_model_survives_and_comes_back_frozen(tmp_path):
     lr = torch.rand(1, 1, 6, 7)
     assert torch.equal(model(lr, 3), back(lr, 3))
     assert back.spec() == model.spec() and not back.training and not any(p.requires_grad for p in back.parameters())
+
+
+def test_fingerprint_is_that_of_the_weights_whatever_their_order_and_layout(random):
+    weights = {"w": torch.randn(2, 3, 4, 5, generator=random), "b": torch.ones(2)}
+    turned = {"b": weights["b"], "w": weights["w"].to(memory_format=torch.channels_last)}
+    assert fingerprint(turned) == fingerprint(weights)
+
+
+def test_fingerprint_sees_the_last_bit(random):
+    weights = {"w": torch.randn(2, 3, generator=random)}
+    other = {"w": weights["w"].nextafter(torch.tensor(9.0))}
+    assert fingerprint(other) != fingerprint(weights)
+
+
+def test_a_packaged_network_opens_no_weights_but_its_own():
+    with FilesRead() as read:
+        dfkd.load_model("vdsr-small")
+    assert [Path(path).name for path in read.paths if path.endswith(".safetensors")] == ["vdsr-small.safetensors"]
+
+
+# ---- what a name means -----------------------------------------------------------------------------------------------
+
+
+def test_a_known_name_means_the_packaged_network():
+    assert path_meant("bicubic", ["bicubic"]) is None
+
+
+@pytest.mark.parametrize("name", ["./bicubic", Path("bicubic"), "elsewhere/bicubic", "bicubic.safetensors"])
+def test_what_is_written_as_a_path_means_the_path(name):
+    assert path_meant(name, ["bicubic"]) == Path(name)
+
+
+def test_a_folder_of_a_known_name_does_not_hide_the_packaged_network(tmp_path, monkeypatch):
+    _run_called_bicubic(tmp_path, monkeypatch)
+    assert isinstance(dfkd.load_model("bicubic"), Bicubic)
+
+
+@pytest.mark.parametrize("name", ["./bicubic", Path("bicubic")])
+def test_a_folder_of_a_known_name_is_loaded_by_its_path(name, tmp_path, monkeypatch):
+    _run_called_bicubic(tmp_path, monkeypatch)
+    assert dfkd.load_model(name).spec() == {"width": 5, "blocks": 2}
+
+
+def _run_called_bicubic(folder, monkeypatch):
+    dfkd.save_model(folder / "bicubic" / "student.safetensors", VDSR(5, 2))
+    monkeypatch.chdir(folder)
 
 
 # ---- what a bad file must not do -------------------------------------------------------------------------------------
@@ -311,7 +369,7 @@ GOOD = dict(architecture="vdsr", width=4, blocks=1)
     "description",
     [{}, {"architecture": "edsr"}, {**GOOD, "width": 8}, {**GOOD, "blocks": 2}, {**GOOD, "width": 10**9},
      {**GOOD, "blocks": 10**9}, {**GOOD, "width": "4"}, {**GOOD, "blocks": None}, {**GOOD, "blocks": -2},
-     {"architecture": "vdsr"}],
+     {"architecture": "vdsr"}, {**GOOD, "architecture": ["vdsr"]}],
 )  # fmt: skip
 def test_description_that_does_not_fit_is_an_error_at_once(description, tmp_path):
     _saved(tmp_path / "m.safetensors", VDSR(4, 1).state_dict(), **description)
@@ -367,7 +425,7 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(moment, tmp_path, monkey
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, moment, full)
+    monkeypatch.setattr(f"dfkd.writing.os.{moment}", full)
     with pytest.raises(CheckpointError, match=r"No space left.*untouched"):
         write_state(path, {"a": 2})
     monkeypatch.undo()
@@ -377,14 +435,10 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(moment, tmp_path, monkey
 def test_full_disk_while_torch_writes(tmp_path, monkeypatch):
     path = tmp_path / "s.pt"
     write_state(path, {"a": 1})
-    import tempfile
-
-    plain = tempfile.NamedTemporaryFile
 
     class Full:
-        def __init__(self, **options):
-            self._file = plain(**options)
-            self.name = self._file.name
+        def __init__(self, *arguments):
+            self._file = open(*arguments)  # noqa: SIM115 (closed by who opened it)
 
         def write(self, data):
             raise OSError(28, "No space left on device")
@@ -392,7 +446,7 @@ def test_full_disk_while_torch_writes(tmp_path, monkeypatch):
         def __getattr__(self, name):
             return getattr(self._file, name)
 
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", Full)
+    monkeypatch.setattr("dfkd.writing.open", Full, raising=False)
     with pytest.raises(CheckpointError, match="untouched"):
         write_state(path, {"a": torch.ones(10)})
     with pytest.raises(CheckpointError, match="No space left"):
@@ -413,6 +467,17 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_state(path, {"a": 2})
     monkeypatch.undo()
     assert read_state(path) == {"a": 1} and os.listdir(tmp_path) == ["s.pt"]
+
+
+@pytest.mark.parametrize("umask, mode", [(0o077, 0o600), (0o002, 0o664)])
+def test_new_files_have_the_permissions_that_the_umask_leaves(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "new") as file:
+            file.write(b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == mode
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import stat
 import struct
 import warnings
 import zlib
@@ -125,6 +126,44 @@ def test_rarer_modes(tmp_path):
     for mode, channels in {"YCbCr": 3, "RGBX": 3, "F": 1, "I": 1}.items():
         Image.new(mode, (8, 8)).save(tmp_path / f"{mode}.tif")
         assert read_image(tmp_path / f"{mode}.tif").shape == (1, channels, 8, 8)
+
+
+def floats(tmp_path, pixels: np.ndarray) -> Path:
+    Image.fromarray(pixels.astype(np.float32)).save(tmp_path / "floats.tif")
+    assert Image.open(tmp_path / "floats.tif").mode == "F"
+    return tmp_path / "floats.tif"
+
+
+def test_floats_in_the_unit_range_are_kept(tmp_path):
+    assert torch.equal(read_image(floats(tmp_path, GREY / 255)), tensor(GREY))
+
+
+def test_floats_up_to_255_are_divided_by_it(tmp_path):
+    assert torch.equal(read_image(floats(tmp_path, GREY)), tensor(GREY))
+
+
+@pytest.mark.parametrize("value", [400, 65535, 1e30, -1, -256, -1e5])
+def test_floats_far_outside_are_refused(value, tmp_path):
+    with pytest.raises(ImageError, match=r"scale them to \[0, 1\]"):
+        read_image(floats(tmp_path, np.array([[0, 0.5, value]])))
+
+
+@pytest.mark.parametrize("value", [-0.2, 1.2])
+def test_floats_that_overshoot_the_unit_range_are_clamped(value, tmp_path):
+    image = read_image(floats(tmp_path, np.array([[0, 0.5, value]])))
+    assert image.flatten().tolist() == [0, 0.5, min(max(value, 0), 1)]
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_floats_may_overshoot_as_bicubic_does(white, tmp_path):
+    image = read_image(floats(tmp_path, white * np.array([[-0.2, 0.5, 1.2]])))
+    assert torch.equal(image, torch.tensor([0, 0.5, 1]).view(1, 1, 1, 3))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_floats_without_end_are_refused(value, tmp_path):
+    with pytest.raises(ImageError, match="not finite"):
+        read_image(floats(tmp_path, np.array([[0, 0.5, value]])))
 
 
 def test_numbers_that_are_none_are_an_error(tmp_path):
@@ -286,6 +325,23 @@ def test_places_that_cannot_be_written(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]
 
 
+@pytest.mark.parametrize("umask, mode", [(0o077, 0o600), (0o002, 0o664)])
+def test_pictures_have_the_permissions_that_the_umask_leaves(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        write_image(tmp_path / "p.png", tensor(COLOUR))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "p.png").stat().st_mode) == mode
+
+
+def test_error_names_the_place_once(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ImageError) as error:
+        write_image(tmp_path / "folder.png", tensor(GREY))
+    assert str(error.value).count("cannot write") == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_read_only_folder(tmp_path):
     tmp_path.chmod(0o500)
@@ -331,3 +387,19 @@ def test_luma_of_grey_is_that_of_equal_colours():
 def test_luma_of_what_has_none(shape):
     with pytest.raises(ImageError, match="colour images"):
         luma(torch.rand(shape))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_luma_refuses_bytes(channels):
+    with pytest.raises(ImageError, match="uint8; divide it by 255"):
+        luma(torch.from_numpy(COLOUR[..., :channels].copy()).permute(2, 0, 1)[None])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_luma_refuses_floats_up_to_255(channels):
+    with pytest.raises(ImageError, match=r"not in \[.*\]; divide it by 255"):
+        luma(255 * tensor(COLOUR[..., :channels]))
+
+
+def test_luma_takes_what_bicubic_overshoots():
+    assert luma(torch.tensor([-0.2, 1.2]).view(1, 1, 1, 2)).shape == (1, 1, 1, 2)

@@ -97,6 +97,22 @@ def test_what_cannot_be_compared_is_an_error(call):
         call(torch.rand(1, 1, 12, 12))
 
 
+@pytest.mark.parametrize("metric", [psnr, ssim])
+@pytest.mark.parametrize("place", ["both", "made", "truth"])
+def test_bytes_are_refused(metric, place):
+    sr, hr = pair(12, 12)
+    with pytest.raises(ImageError, match="uint8; divide it by 255"):
+        metric(*((255 * x).byte() if place in ("both", mine) else x for x, mine in ((sr, "made"), (hr, "truth"))))
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+@pytest.mark.parametrize("place", ["both", "made", "truth"])
+def test_floats_up_to_255_are_refused(metric, place):
+    sr, hr = pair(12, 12)
+    with pytest.raises(ImageError, match=r"not in \[.*\]; divide it by 255"):
+        metric(*(255 * x if place in ("both", mine) else x for x, mine in ((sr, "made"), (hr, "truth"))))
+
+
 def slow_diversity(rows: np.ndarray) -> float:
     distances = [
         1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dfkd.errors import ImageError
 from dfkd.pixels.files import read_image
-from dfkd.pixels.resize import enlarge, imresize
+from dfkd.pixels.resize import KEPT, _kept_matrix, enlarge, imresize
 
 
 def slow_line(line: np.ndarray, out_length: int, scale: float, antialias: bool = True, a: float = -0.5) -> np.ndarray:
@@ -135,6 +135,29 @@ def test_type_and_layout_are_kept():
         assert imresize(torch.rand(1, 1, 4, 4, dtype=dtype), 2).dtype == dtype
     image = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(imresize(image.to(memory_format=torch.channels_last), 2), imresize(image, 2))
+
+
+def test_small_matrices_are_kept():
+    image = torch.rand(1, 1, 43, 43)
+    imresize(image, 2)
+    before = _kept_matrix.cache_info()
+    imresize(image, 2)
+    after = _kept_matrix.cache_info()
+    assert (after.hits, after.misses) == (before.hits + 2, before.misses)
+
+
+def test_large_matrices_are_not_kept():
+    side = math.isqrt(KEPT // 2) + 1  # enlarged by 2, a matrix of just more entries than are kept
+    before = _kept_matrix.cache_info()
+    imresize(torch.rand(1, 1, side, side), 2)
+    assert _kept_matrix.cache_info() == before
+
+
+def test_a_matrix_that_is_not_kept_is_the_same(monkeypatch):
+    image = torch.rand(1, 1, 31, 45)
+    kept = imresize(image, 3)
+    monkeypatch.setattr("dfkd.pixels.resize.KEPT", 0)
+    assert torch.equal(imresize(image, 3), kept)
 
 
 @pytest.mark.parametrize(

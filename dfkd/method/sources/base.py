@@ -21,8 +21,8 @@ class LoopSettings(Protocol):
     precision: str
     seed: int
 
-    def images_of(self, name: str, share: float) -> int:
-        """How many images of a batch a share is; an error where it is none or all."""
+    def images_of(self, name: str, share: float, batch: int | None = None) -> int:
+        """How many images of a batch a share is, of `self.batch` by default; an error where it is none or all."""
 
 
 class Source(ABC):

@@ -12,7 +12,7 @@ from dfkd.errors import TrainingError, pick
 from dfkd.method.losses import DENOMINATORS, contrastive_loss
 from dfkd.method.memory import MemoryBank
 from dfkd.method.sources.base import LoopSettings, device_of
-from dfkd.method.sources.dfsr import DFSRSettings, DFSRSource
+from dfkd.method.sources.dfsr import DFSRSettings, DFSRSource, frozen
 from dfkd.networks.discriminator import InstanceDiscriminator, TeacherFeatures
 from dfkd.seeds import seeded, stream
 
@@ -127,11 +127,11 @@ class Contrast:
         precision: str = "float32", seed: int = 0, device: torch.device | str = "cpu",
     ):  # fmt: skip
         self.settings, self.precision = settings, precision
-        features = TeacherFeatures(teacher, settings.layers, precision, sizes)
-        self.layers = features.layers
         scale, size = next(iter(sizes.items()))
-        with torch.no_grad():
+        with torch.no_grad(), frozen(teacher):
+            features = TeacherFeatures(teacher, settings.layers, precision, sizes)
             dimensions = features(torch.rand(1, 1, size, size, device=device), scale).shape[1]
+        self.layers = features.layers
         with seeded(seed, "instance discriminator"):
             self.h = InstanceDiscriminator(dimensions).to(device)
         self.rng = stream(seed, "views")
@@ -163,7 +163,7 @@ class Contrast:
 
 
 def random_views(images: Tensor, rng: torch.Generator) -> Tensor:
-    """The same scenes seen otherwise: quarter turns, flips, and cyclic shifts of up to an eighth of the side.
+    """Random views: quarter turns, flips, and cyclic shifts of up to an eighth of the side.
 
     Args:
         images: square images [batch, channels, side, side].

@@ -1,7 +1,8 @@
-"""Dead leaves: images drawn by rule, with the edges and the power laws of photographs and no photograph behind them.
+"""Dead leaves: images drawn by rule, with edges and power laws as photographs have them.
 
-Opaque shapes fall on each other like leaves until nothing new would show. With sizes drawn from a cubic power law such
-pictures share the scale invariance and much of the edge statistics of natural ones (Lee, Mumford and Huang, 2001).
+Opaque shapes of random size, place and grey are painted over each other until they cover the canvas. With sizes drawn
+from a cubic power law such pictures share the scale invariance and much of the edge statistics of natural ones (Lee,
+Mumford and Huang, 2001).
 """
 
 from __future__ import annotations

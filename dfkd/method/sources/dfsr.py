@@ -33,7 +33,8 @@ class DFSRSettings(SourceSettings):
         w_adversarial: weight of L_GEN, 1 in the paper; 0 leaves a generator that is only asked to be plausible.
         w_recon: W_R; by default L_R pulls at G(z) about as hard as L_GEN at the start (see a record's gradient_norms).
         bank: rows of each scale's memory bank.
-        replay: share of an imitation batch drawn from the bank; 0 in the paper's method.
+        replay: share of an imitation batch, or of what dead_leaves leaves of it, drawn from the bank; 0 in the
+            paper's method.
     """
 
     method: ClassVar[str] = "dfsr"
@@ -54,8 +55,9 @@ class DFSRSettings(SourceSettings):
             raise TrainingError("generator_lr and z_lr must not be negative")
 
     def check(self, config: LoopSettings) -> None:
-        """A replayed share that is whole images, and not all of them."""
-        config.images_of("replay", self.replay)
+        """A replayed share that is whole images, and not all of them, of what `dead_leaves` leaves of a batch."""
+        own = config.batch - config.images_of("dead_leaves", config.dead_leaves)
+        config.images_of("replay", self.replay, own)
 
     def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> DFSRSource:
         """Generators of the run's seed, on the teacher's device."""

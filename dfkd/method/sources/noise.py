@@ -1,4 +1,4 @@
-"""Uniform noise: the images one has without any idea of what images are."""
+"""Uniform noise as training images."""
 
 from __future__ import annotations
 

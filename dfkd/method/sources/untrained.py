@@ -1,4 +1,4 @@
-"""Images of a generator that nobody trains: random weights, and the shapes that its architecture makes of them."""
+"""Images of a generator with random weights that are never trained."""
 
 from __future__ import annotations
 
