@@ -23,7 +23,7 @@ from dfkd.networks.zoo import save_model
 from dfkd.running import records
 from dfkd.running.jobs import DistillJob, Job, Task, job_from_dict
 from dfkd.running.provenance import FilesRead, places
-from dfkd.writing import replacing
+from dfkd.writing import replacing, undisturbed
 
 SAVE_EVERY = 60.0  # seconds between two checkpoints: what a kill can cost
 
@@ -96,9 +96,10 @@ class Run:
             "spent": self._spent(), "at_start": self.at_start, "resumed": self.resumed,
             "files": self._files_read(),
         }  # fmt: skip
-        write_state(self.folder / "checkpoint.pt", state)
-        with replacing(self.folder / "curves.csv") as file:
-            file.write(_csv(self.curves))
+        with undisturbed():
+            write_state(self.folder / "checkpoint.pt", state)
+            with replacing(self.folder / "curves.csv") as file:
+                file.write(_csv(self.curves))
 
     def carry_out(self) -> dict[str, Any]:
         """Do what is left of the task, saving now and then, and write network and record.

@@ -196,7 +196,8 @@ def test_first_cell_brings_more_where_it_is_wanted():
     assert "__" not in install.replace("__version__", "")
 
 
-@pytest.mark.skipif(not (SITE / "objects.inv").exists(), reason="the book is not built: run `make book` first")
+@pytest.mark.pages
+@pytest.mark.skipif(not (SITE / "objects.inv").exists(), reason="the book is not built; `make book` does it")
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_numbers_are_those_of_the_built_page(chapter, targets):
     page = SITE / "book" / f"{chapter.stem}.html"

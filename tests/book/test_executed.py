@@ -35,11 +35,11 @@ sys.exit(pytest.main(["-q", "-p", "executed", "-p", "no:cacheprovider", "--keep-
 """
 
 
-def kept(path, cache, *options):
-    """The executed notebook in the book's cache, after nbval ran; None if it is not there."""
+def kept(path, cache, cell=""):
+    """The executed notebook in the book's cache, after nbval ran all of it or one cell; None if it is not there."""
     from jupyter_cache import get_cache
 
-    command = [sys.executable, "-c", RUN, str(cache), str(path), *options]
+    command = [sys.executable, "-c", RUN, str(cache), f"{path}{cell}"]
     subprocess.run(command, cwd=executed.ROOT / "tests" / "book", capture_output=True, check=False)
     notebook = nbformat.read(path, as_version=4)
     try:
@@ -59,4 +59,4 @@ def test_notebook_whose_output_differs_is_not_kept(chapter, tmp_path):
 
 
 def test_notebook_that_ran_in_part_is_not_kept(chapter, tmp_path):
-    assert kept(chapter(), tmp_path / "cache", "-k", "Cell and 0") is None
+    assert kept(chapter(), tmp_path / "cache", "::Cell 0") is None

@@ -21,7 +21,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def chapter(script):
-    return script.chapter_names("setup", "protocol-reconstruct", "protocol-measure", "protocol-choices")
+    return script.chapter_names(script.CHAPTER, "setup", "protocol-reconstruct", "protocol-measure", "protocol-choices")
 
 
 def test_record_has_every_choice_of_the_chapter_at_every_scale(script, chapter):
