@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from dfkd.errors import CheckpointError, DfkdError
@@ -49,19 +45,3 @@ class replacing:
         self.unfinished.unlink(missing_ok=True)
         if isinstance(error, OSError | RuntimeError):  # torch reports a full disk as a RuntimeError
             raise self.error(f"cannot write {self.path}: {error}; what was there before is untouched") from error
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ctrl-C waits until the block is over: torch writes files through callbacks in which it could be lost."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    wanted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: wanted.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if wanted:
-        raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """The command line: what it prints and writes, how it fails, and that a killed run goes on as if nothing happened."""
 
 import csv
+import functools
 import importlib.metadata
 import json
 import os
@@ -430,7 +431,10 @@ def test_killed_run_goes_on_to_the_same_bits(method, parts, teacher, tmp_path):
 def test_interrupted_run_says_how_to_go_on(teacher, tmp_path):
     out = tmp_path / "run"
     arguments = tiny(teacher, out, "--steps", 100_000, "--save-every", 0)
-    process = subprocess.Popen([sys.executable, "-m", "dfkd", *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "dfkd", *map(str, arguments)]
+    # What a shell starts in the background ignores Ctrl-C, and so would its children.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     deadline = time.monotonic() + 600
     while not (out / "curves.csv").exists():
         assert process.poll() is None and time.monotonic() < deadline, "ended before it could be interrupted"

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-HEAVY = ("matplotlib", "ipywidgets", "IPython", "skimage", "scipy", "pooch", "typer", "requests", "sklearn", "pandas")
+HEAVY = (
+    "matplotlib", "ipywidgets", "IPython", "sphinx", "skimage", "scipy", "pooch", "typer", "requests", "sklearn", "pandas",
+)  # fmt: skip
 
 
 def _run(code: str) -> str:

@@ -22,6 +22,7 @@ from glob import escape
 from pathlib import Path
 
 import dfkd
+from dfkd.networks.zoo import names, path_meant
 from dfkd.pixels.benchmarks import cache_folder
 
 # Modules and what describes their packages: any import reads some, and which ones differs between machines.
@@ -93,7 +94,8 @@ def unexplained(files: Iterable[str], teacher: str) -> list[str]:
         files: as `places` gives them.
         teacher: name or path of the teacher.
     """
-    own = [os.path.abspath(teacher), _place(os.path.abspath(teacher), _roots(None))]  # as it is, and as `places` has it
+    path = path_meant(teacher, names())  # a folder here that has a packaged teacher's name has no part in the run
+    own = [] if path is None else [os.path.abspath(path), _place(os.path.abspath(path), _roots(None))]
     expected = [*NEEDED, *SYSTEM, *(escape(path) + rest for path in own for rest in ("", "/*"))]
     return [file for file in files if not any(fnmatch(file, pattern) for pattern in expected)]
 

@@ -19,11 +19,11 @@ from tqdm.auto import tqdm
 from dfkd.errors import CheckpointError, TrainingError
 from dfkd.method.answers import Answers
 from dfkd.networks.weights import fingerprint, read_state, write_state
-from dfkd.networks.zoo import save_model
+from dfkd.networks.zoo import names, path_meant, save_model
 from dfkd.running import records
 from dfkd.running.jobs import DistillJob, Job, Task, job_from_dict
 from dfkd.running.provenance import FilesRead, places
-from dfkd.writing import replacing, undisturbed
+from dfkd.writing import replacing
 
 SAVE_EVERY = 60.0  # seconds between two checkpoints: what a kill can cost
 
@@ -96,10 +96,9 @@ class Run:
             "spent": self._spent(), "at_start": self.at_start, "resumed": self.resumed,
             "files": self._files_read(),
         }  # fmt: skip
-        with undisturbed():
-            write_state(self.folder / "checkpoint.pt", state)
-            with replacing(self.folder / "curves.csv") as file:
-                file.write(_csv(self.curves))
+        write_state(self.folder / "checkpoint.pt", state)
+        with replacing(self.folder / "curves.csv") as file:
+            file.write(_csv(self.curves))
 
     def carry_out(self) -> dict[str, Any]:
         """Do what is left of the task, saving now and then, and write network and record.
@@ -139,7 +138,8 @@ class Run:
 
     def _files_read(self) -> list[str]:
         """Where files lie is said at once, by roles that hold when the folder has moved; said so, they stay so."""
-        named = {path: name for name in ("teacher", "images") if (path := getattr(self.job, name, None))}
+        used = {role: getattr(self.job, role, None) for role in ("teacher", "images")}
+        named = {path: role for role, path in used.items() if path and path_meant(path, names())}
         return places(self.files.paths, self.folder, named)
 
     def _record(self) -> dict[str, Any]:

@@ -127,8 +127,9 @@ def test_of_the_packaged_weights_only_those_used_are_read(tmp_path):
     assert weights == ["dfkd/weights/vdsr-small.safetensors"]
 
 
-@pytest.mark.parametrize("where", ["sample", "make"])
-def test_a_source_that_reads_a_photograph_is_found_out(where, photograph, tmp_path, monkeypatch):
+def cheat(monkeypatch, photograph: Path, where: str = "sample") -> None:
+    """Method 'noise' reads a photograph, with every batch or when it is made."""
+
     class Cheat(NoiseSource):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
@@ -141,9 +142,23 @@ def test_a_source_that_reads_a_photograph_is_found_out(where, photograph, tmp_pa
             return super().sample(batch, scale)
 
     monkeypatch.setattr(noise, "NoiseSource", Cheat)
+
+
+@pytest.mark.parametrize("where", ["sample", "make"])
+def test_a_source_that_reads_a_photograph_is_found_out(where, photograph, tmp_path, monkeypatch):
+    cheat(monkeypatch, photograph, where)
     record, output = distil(tmp_path / "run", "noise")
     (found,) = unexplained(record["files_read"], "vdsr-small")
     assert found.endswith("photograph.png") and found in output
+
+
+def test_a_folder_with_the_name_of_the_packaged_teacher_hides_nothing(photograph, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vdsr-small").mkdir()
+    cheat(monkeypatch, photograph.rename(tmp_path / "vdsr-small" / "photograph.png"))
+    record, output = distil(tmp_path / "run", "noise")
+    (found,) = unexplained(record["files_read"], "vdsr-small")
+    assert found.endswith("vdsr-small/photograph.png") and found in output
 
 
 def test_what_was_read_before_a_stop_is_not_forgotten(photograph, tmp_path):

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from functools import partial
@@ -27,7 +26,6 @@ from dfkd.running.jobs import DistillJob, Job, TeacherJob, distill_job
 from dfkd.running.provenance import SYSTEM
 from dfkd.running.records import read_json
 from dfkd.running.teachers import TeacherSettings
-from dfkd.writing import undisturbed
 
 
 def write_teacher(path: Path, seed: int = 0) -> Path:
@@ -271,17 +269,3 @@ def test_measured_speed_knows_that_answers_are_used_again(teacher, monkeypatch):
     monkeypatch.setattr(DistillJob, "build", counting)
     runs.measure_speed(job(teacher, steps=10_000, reuse=4), seconds=0)
     assert len(updates) >= 8 and abs(len(asked) - len(updates) / 4) <= 1
-
-
-def test_ctrl_c_while_a_checkpoint_is_written_waits_for_it():
-    written = []
-
-    def write():
-        with undisturbed():
-            os.kill(os.getpid(), signal.SIGINT)
-            written.append("all of it")
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert written == ["all of it"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -111,7 +111,8 @@ def own_teacher(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     save_model("own.safetensors", VDSR(8, 3))
-    assert invoke("distill", "--steps", 4, *OPTIONS, "--teacher", "own.safetensors", "--out", "run").exit_code == 0
+    result = invoke("distill", "--steps", 4, *OPTIONS, "--teacher", "own.safetensors", "--out", "run")
+    assert result.exit_code == 0 and "no file was read but" in result.output
     return tmp_path / "run"
 
 
