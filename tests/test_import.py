@@ -8,7 +8,8 @@ import sys
 import pytest
 
 HEAVY = (
-    "matplotlib", "ipywidgets", "IPython", "sphinx", "skimage", "scipy", "pooch", "typer", "requests", "sklearn", "pandas",
+    "matplotlib", "ipywidgets", "IPython", "sphinx", "skimage", "scipy", "pooch", "typer", "requests", "sklearn",
+    "pandas",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from dfkd.networks.edsr import EDSR
 from dfkd.networks.weights import read_weights, write_weights
 from dfkd.seeds import seeded
 
-OWN = {"dfsr": dict(bank=6), "cmi": dict(bank=6)}  # settings that only some methods have
+OWN = {"dead-leaves": dict(side=48, pool=3), "dfsr": dict(bank=6), "cmi": dict(bank=6)}  # not for every method
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
