@@ -1,4 +1,4 @@
-"""The command line: ``dfkd train-teacher | distill | evaluate | upscale | export | verify | models``."""
+"""The command line: ``dfkd train-teacher | distill | evaluate | upscale | export | verify | bench | models``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from dfkd.networks import zoo
 from dfkd.networks.onnx import export_onnx
 from dfkd.networks.photographs import TILE
 from dfkd.networks.photographs import upscale as upscale_image
+from dfkd.networks.precision import preferred
 from dfkd.options import with_options
 from dfkd.pixels.benchmarks import DATASETS, benchmark_files
 from dfkd.pixels.files import picture_format, read_image, write_image
+from dfkd.running import bench as measuring
 from dfkd.running import records, runs
 from dfkd.running.devices import usable
 from dfkd.running.evaluation import evaluate as score
@@ -68,7 +70,7 @@ def _options(
 
 
 @app.command()
-@with_options(Config, *METHODS.values(), of="method", leave_out=("source", "blocks"))
+@with_options(Config, *METHODS.values(), of="method", leave_out=("source", "blocks", "precision"))
 def distill(
     teacher: Annotated[str, typer.Option(help="Name, safetensors file or run folder; see 'dfkd models'.")] = "vdsr",
     method: Annotated[str, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.")] = "cmi",
@@ -78,6 +80,9 @@ def distill(
     student: Annotated[str | None, typer.Option(help=f"Its shape: {', '.join(zoo.SHAPES)}.")] = None,
     width: Annotated[int | None, typer.Option(help="Or its width.", show_default="half the teacher's", min=1)] = None,
     blocks: Annotated[int | None, typer.Option(help="And its depth.", show_default="the teacher's", min=1)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="'float32' or 'bfloat16', of both networks' passes.", show_default="the faster")
+    ] = None,
     images: Images = None,
     save_every: SaveEvery = runs.SAVE_EVERY,
     device: SameDevice = None,
@@ -93,9 +98,13 @@ def distill(
     shape = {**shape, **{name: value for name, value in (("width", width), ("blocks", blocks)) if value}}
     if len(shape) < 2:
         shape = zoo.student_shape(zoo.load_teacher(teacher)) | shape
+    device = device or "cpu"
+    if precision is None:
+        precision, why = preferred(device)
+        typer.echo(f"computing in {precision} ({why}); --precision decides otherwise", err=True)
     job = distill_job(
-        teacher, shape["width"], configure(method, blocks=shape["blocks"], **given), device=device or "cpu",
-        images=images, command=records.command(), started=records.now(),
+        teacher, shape["width"], configure(method, blocks=shape["blocks"], precision=precision, **given),
+        device=device, images=images, command=records.command(), started=records.now(),
     )  # fmt: skip
     if minutes:
         speed = runs.measure_speed(job)
@@ -233,6 +242,33 @@ def export(
     difference = export_onnx(zoo.load_model(model), out, scale, check=check)
     found = f", differs from PyTorch by at most {difference:.0e}" if check else ""
     typer.echo(f"{out}: {model} at x{scale}, {out.stat().st_size / 1000:.0f} kB{found}")
+
+
+@app.command()
+def bench(
+    teacher: Annotated[str, typer.Option(help="Name, safetensors file or run folder of a VDSR.")] = "vdsr",
+    width: Annotated[int | None, typer.Option(help="Of the student.", show_default="half the teacher's", min=1)] = None,
+    student: Annotated[
+        list[str] | None, typer.Option(help="Time one image through this network too; repeat for several.")
+    ] = None,
+    minutes: Annotated[
+        list[float] | None, typer.Option(help="Measure also what is learnt in so many; repeat. Takes four times that.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="For each of the two loops.", min=1)] = 30.0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")] = None,
+) -> None:
+    """How fast this machine distils, and enlarges, beside what it could do at most."""
+    width = width or zoo.student_shape(zoo.load_teacher(teacher))["width"]
+    header = {
+        "kind": "bench", "summary": "how fast this machine distils and enlarges", "command": records.command(),
+        "finished": records.now(), "hardware": records.hardware(), "versions": records.versions(),
+    }  # fmt: skip
+    found = header | measuring.measure(teacher, width, minutes or (), seconds)
+    found["latency"] = measuring.latencies([teacher, *(student or ())])
+    for line in measuring.report(found):
+        typer.echo(line)
+    if out:
+        records.write_json(out, found)
 
 
 @app.command()

@@ -53,6 +53,12 @@ def teacher(tmp_path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def any_processor(monkeypatch):
+    """Runs asked for without a precision are the same on every machine."""
+    monkeypatch.setattr("dfkd.cli.preferred", lambda device: ("float32", "for a test"))
+
+
 def invoke(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
@@ -499,8 +505,8 @@ TYPED = {
     "blocks": ("--blocks 2", 2), "init": ("--init identity", "identity"), "optim": ("--optim paper", "paper"),
     "lr": ("--lr 3e-4", 3e-4), "warm_up": ("--warm-up 0.5", 0.5), "clip": ("--clip 0.7", 0.7),
     "average": ("--average 0.3", 0.3), "reuse": ("--reuse 4", 4), "dead_leaves": ("--dead-leaves 0.5", 0.5),
-    "precision": ("--precision bfloat16", "bfloat16"), "seed": ("--seed 5", 5),
-    "side": ("--side 256", 256), "pool": ("--pool 3", 3), "renew": ("--renew 4", 4),
+    "squared": ("--squared 0.3", 0.3), "precision": ("--precision bfloat16", "bfloat16"), "seed": ("--seed 5", 5),
+    "side": ("--side 256", 256), "pool": ("--pool 3", 3), "renew": ("--renew 4", 4), "textured": ("--textured 1", 1.0),
     "generation_steps": ("--generation-steps 3", 3), "generator_lr": ("--generator-lr 0", 0.0),
     "z_lr": ("--z-lr 0.5", 0.5), "optimise_z": ("--no-optimise-z", False), "w_adversarial": ("--w-adversarial 0", 0.0),
     "w_recon": ("--w-recon 0", 0.0), "bank": ("--bank 9", 9), "replay": ("--replay 0.5", 0.5),
@@ -543,6 +549,16 @@ def test_setting_of_another_method_is_refused(method, name, teacher, asked):
     result = invoke("distill", "--teacher", teacher, "--method", method, *TYPED[name][0].split())
     assert isinstance(result.exception, TrainingError) and asked == []
     assert f"method {method!r} does not use {name} (of " in str(result.exception)
+
+
+@pytest.mark.parametrize("found", ["float32", "bfloat16"])
+def test_precision_is_what_the_processor_is_fast_in_unless_one_is_asked_for(found, monkeypatch, asked):
+    monkeypatch.setattr("dfkd.cli.preferred", lambda device: (found, f"instructions of {device}"))
+    result = invoke("distill", "--teacher", "vdsr-small")
+    assert asked.pop().config.precision == found
+    assert f"computing in {found} (instructions of cpu); --precision" in result.stderr
+    assert invoke("distill", "--teacher", "vdsr-small", "--precision", "float32").stderr == ""
+    assert asked.pop().config.precision == "float32"
 
 
 def test_teachers_setting_has_an_option_and_its_value_reaches_the_run(asked):

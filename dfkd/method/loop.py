@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.functional import mse_loss
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -85,7 +86,8 @@ class Distillation:
         scale, lr, teacher_sr = self.answers.draw(self._ask)
         student_sr = answer(self.student, lr, scale, self.config.precision)
         loss = distillation_loss(teacher_sr, student_sr)  # Eq. 5; Eq. 14 in the last part
-        objective = loss * teacher_sr.numel() if self._recipe.summed else loss
+        objective = mse_loss(student_sr, teacher_sr) if self._squares() else loss
+        objective = objective * teacher_sr.numel() if self._recipe.summed else objective
         self._require_finite("imitation loss", loss.item())
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.student_lr * self._student_rate()
@@ -149,6 +151,11 @@ class Distillation:
     def finished(self) -> bool:
         """Whether all parts are done."""
         return self.part >= self.config.parts
+
+    def _squares(self) -> bool:
+        """Whether this part is near enough to its end for the squared error."""
+        updates = self.rounds_in_part * self.config.imitation_steps
+        return self._step_in_part >= updates - round(self.config.squared * updates)
 
     def _draw_scale(self) -> int:
         """Student and generator draw their scales independently, each update anew."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dfkd.method.schedules import cosine, staircase
+from dfkd.method.soap import SOAP
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def _sgd(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer
 
 RECIPES = {
     "adam": Recipe(lr=1e-3, make=_adam, schedule=cosine, warm_up=0.02),
+    "soap": Recipe(lr=1.2e-3, make=SOAP, schedule=cosine, warm_up=0.02),
     # The paper's and DFSR's: clipping makes up for the size of a summed loss.
     "paper": Recipe(lr=0.1, make=_sgd, schedule=staircase, warm_up=None, summed=True),
 }

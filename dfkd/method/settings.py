@@ -33,11 +33,14 @@ class Config:
         blocks: hidden blocks of the finished student.
         init: how hidden blocks start, the first ones and those that are added: 'random' or 'identity'; or 'teacher',
             the whole student cut out of its teacher (see dfkd.method.slicing; not the paper's).
-        optim: 'adam' (mean loss, warm-up, cosine decay) or 'paper' (SGD with momentum, summed loss, steps of 0.1).
-        lr: the student's step size; by default 1e-3 for Adam, 0.1 for SGD.
-        warm_up: share of each part over which the step size rises; by default 0.02 for Adam, which alone knows one.
+        optim: 'adam' or 'soap' (mean loss, warm-up, cosine decay), or 'paper' (SGD with momentum, summed loss, steps
+            of 0.1).
+        lr: the student's step size; by default 1e-3 for Adam, 1.2e-3 for SOAP, 0.1 for SGD.
+        warm_up: share of each part over which the step size rises; by default 0.02 for Adam and SOAP; SGD knows none.
         clip: bound on the norm of the student's gradient.
         average: weight of the newest student in the running average of weights that a run ends with.
+        squared: share of each part, at its end, in which the student's error is squared, as PSNR squares it; 0 in the
+            paper's method.
         reuse: how often a batch and the teacher's answer to it are used; 1 in the paper's method.
         dead_leaves: share of an imitation batch drawn by rule instead; 0 in the paper's method.
         precision: of the passes through teacher and student, 'float32' or 'bfloat16'.
@@ -58,6 +61,7 @@ class Config:
     warm_up: float | None = None
     clip: float = 0.4
     average: float = 0.01
+    squared: float = 0.0
     reuse: int = 1
     dead_leaves: float = 0.0
     precision: str = "float32"
@@ -76,6 +80,8 @@ class Config:
                 raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not (self.student_lr > 0 and self.clip > 0 and 0 < self.average <= 1):
             raise TrainingError("lr and clip must be positive, average must lie in (0, 1]")
+        if not 0 <= self.squared <= 1:
+            raise TrainingError(f"squared is a share of each part, in [0, 1], not {self.squared}")
         if self.init == "teacher" and self.parts > 1:
             raise TrainingError("init 'teacher' cuts all blocks out of the teacher at once: parts must be 1")
         if self.parts > min(self.blocks, self.rounds):

@@ -11,6 +11,8 @@ from dfkd.method.sources import Source
 from dfkd.networks.vdsr import VDSR, split
 from dfkd.seeds import seeded
 
+SLICED_ON = 192 * 48**2  # high-resolution pixels on which layers are fitted
+
 
 def make_student(config: Config, width: int, teacher: nn.Module | None = None, source: Source | None = None) -> VDSR:
     """S_0 of Algorithm 1: a VDSR of some width with the first part of its blocks, initialised from the run's seed.
@@ -29,7 +31,8 @@ def make_student(config: Config, width: int, teacher: nn.Module | None = None, s
             raise TrainingError("init 'teacher' needs the teacher and a source of images")
         if config.blocks != getattr(teacher, "blocks", None):
             raise TrainingError(f"init 'teacher' keeps the teacher's depth: give as many blocks, not {config.blocks}")
-        return slice_teacher(teacher, width, source, config.scales, seed=config.seed)
+        images = -(-SLICED_ON // config.patch**2)
+        return slice_teacher(teacher, width, source, config.scales, images, seed=config.seed)
     first = split(config.blocks, config.parts)[0]
     with seeded(config.seed, "student"):
         student = VDSR(width, 0 if config.init == "identity" else first)

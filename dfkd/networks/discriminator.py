@@ -54,7 +54,11 @@ class TeacherFeatures(nn.Module):
     def _recording(self):
         maps: list[Tensor] = []
         layers = [self.teacher[0].get_submodule(name) for name in self.layers]
-        hooks = [layer.register_forward_hook(lambda _, __, output: maps.append(output.float())) for layer in layers]
+
+        def keep(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+            maps.append(output.to(torch.float32, copy=True))  # what follows may be done in place
+
+        hooks = [layer.register_forward_hook(keep) for layer in layers]
         try:
             yield maps
         finally:

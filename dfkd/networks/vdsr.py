@@ -59,9 +59,9 @@ class VDSR(Network):
 
     def residual(self, upscaled: Tensor) -> Tensor:
         """The correction to a bicubically upscaled image, same shape."""
-        x = self.head(upscaled).relu()
+        x = self.head(upscaled).relu_()  # in place: a hook that keeps what a convolution gives must copy it
         for conv in self.body:
-            x = conv(x).relu()
+            x = conv(x).relu_()
         return self.tail(x)
 
     def grow(self, blocks: int, kind: str = "random", rng: torch.Generator | None = None) -> None:

@@ -4,6 +4,7 @@ import copy
 import gc
 import weakref
 from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 
 import pytest
@@ -47,7 +48,8 @@ def weights(task: Distillation) -> list[torch.Tensor]:
     return [p.detach().clone() for p in task.averaged.parameters()]
 
 
-def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+def same(a: Iterable[torch.Tensor], b: Iterable[torch.Tensor]) -> bool:
+    a, b = list(a), list(b)
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
@@ -245,6 +247,31 @@ def test_paper_optimiser_minimises_the_sum_with_sgd():
     ratios = [a.grad / b.grad for a, b in zip(task.student.parameters(), mean.student.parameters(), strict=True)]
     pixels = 2 * 24 * 24
     assert all(torch.allclose(r[r.isfinite()], torch.tensor(float(pixels)), rtol=1e-3) for r in ratios)
+
+
+def test_squared_error_at_the_end_is_what_the_student_descends():
+    plain, late = (run("noise", optim="paper", squared=share, clip=1e9) for share in (0.0, 0.25))
+    for _ in range(6):
+        assert plain.imitation_step() == late.imitation_step()  # of eight
+    assert same(snapshot(plain.student).values(), snapshot(late.student).values())
+    before = copy.deepcopy(late.student)
+    scale, lr, sr = late.answers.draw(late._ask)
+    late.answers.draw = lambda ask: (scale, lr, sr)
+    loss = late.imitation_step()
+    (before(lr, scale) - sr).square().sum().backward()
+    pairs = zip(before.parameters(), late.student.parameters(), strict=True)
+    assert all(torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-6) for a, b in pairs)
+    assert loss == pytest.approx((before(lr, scale) - sr).abs().mean().item(), rel=1e-5)  # what is reported stays L1
+
+
+@pytest.mark.parametrize("optim", ["adam", "soap", "paper"])
+def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit_with_each_optimiser(optim):
+    whole, first, second = (run("noise", optim=optim, steps=50, squared=0.4) for _ in range(3))
+    list(whole.rounds())
+    list(islice(first.rounds(), 13))  # SOAP has turned its bases twice by then
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    list(second.rounds())
+    assert same(weights(whole), weights(second))
 
 
 def test_nan_loss_stops_the_run_before_it_spoils_the_state():

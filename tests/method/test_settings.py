@@ -19,8 +19,9 @@ from dfkd.running.records import load_record
     [dict(method="dfrs"), dict(scales=(5,)), dict(steps=0), dict(parts=99), dict(replay=1.0), dict(reuse=0),
      dict(init="zeros"), dict(optim="sgd"), dict(generation_steps=-1), dict(scales=()), dict(dead_leaves=1.0),
      dict(clip=-1), dict(average=2), dict(average=0), dict(scales=(1,)), dict(method="dead-leaves", dead_leaves=0.5),
-     dict(warm_up=1.5), dict(optim="paper", warm_up=0.1), dict(precision="float16"), dict(temperature=0),
-     dict(method="cmi", batch=1), dict(method="dead-leaves", side=40)],
+     dict(warm_up=1.5), dict(squared=1.5), dict(optim="paper", warm_up=0.1), dict(precision="float16"),
+     dict(temperature=0), dict(method="cmi", batch=1), dict(method="dead-leaves", side=40),
+     dict(method="dead-leaves", textured=-0.1)],
 )  # fmt: skip
 def test_wrong_settings_are_refused_with_a_word_why(wrong):
     with pytest.raises((TrainingError, UnknownName)) as error:
@@ -41,7 +42,7 @@ def test_error_says_whose_the_setting_is():
 
 
 def test_error_lists_the_settings_that_the_method_has():
-    with pytest.raises(TrainingError, match=r"it has pool, renew, side$"):
+    with pytest.raises(TrainingError, match=r"it has pool, renew, side, textured$"):
         configure("dead-leaves", bank=3)
     with pytest.raises(TrainingError, match=r"it has none of its own$"):
         configure("noise", bank=3)
@@ -125,7 +126,13 @@ def test_first_editions_records_are_read_with_the_warm_up_they_had(name):
     config = read_config(record["config"])
     assert config.warm_up_updates(record["steps"]) == 100
     assert config.method == record["config"]["method"] and config.seed == record["config"]["seed"]
-    assert names_of(type(config.source)) <= record["config"].keys() | {"side", "pool", "renew", "w_adversarial"}
+    assert names_of(type(config.source)) <= record["config"].keys() | {
+        "side",
+        "pool",
+        "renew",
+        "textured",
+        "w_adversarial",
+    }
 
 
 def test_old_settings_of_other_methods_are_left_out_and_unknown_ones_are_not():

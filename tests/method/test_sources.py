@@ -9,8 +9,10 @@ from torch import Tensor
 from dfkd.errors import ImageError, TrainingError
 from dfkd.method.settings import configure
 from dfkd.method.sources import DeadLeavesSource, DFSRSource, MixedSource, NoiseSource, make_source
+from dfkd.method.sources import dead_leaves as leaves
 from dfkd.method.sources.crops import Crops
 from dfkd.method.sources.dead_leaves import SHAPES_PER_PIXEL, dead_leaves
+from dfkd.method.sources.textures import FIELDS, surfaces
 from dfkd.networks.vdsr import VDSR
 from dfkd.pixels.resize import imresize
 
@@ -167,6 +169,54 @@ class Constant(NoiseSource):
         return torch.full_like(super().sample(batch, scale), self.grey)
 
 
+@pytest.fixture
+def painted(monkeypatch):
+    """Shades of a canvas before lens and grain, with surfaces of some contrast and a lens of some defocus."""
+
+    def paint(contrast: float, defocus: float, seed: int = 0) -> torch.Tensor:
+        monkeypatch.setattr(leaves, "CONTRAST", contrast)
+        monkeypatch.setattr(leaves, "DEFOCUS", defocus)
+        return leaves._paint(192, stream(seed), True)
+
+    return paint
+
+
+def test_textured_leaves_are_flat_ones_with_surfaces_and_a_lens(painted):
+    flat = leaves._paint(192, stream(0), False)
+    assert (painted(0.0, 0.0) - flat).abs().max() <= 1.01 / 255  # neither: the same leaves
+    surfaced = (painted(96.0, 0.0) - flat).abs() > 1.5 / 255
+    assert 0.05 < surfaced.float().mean() < 0.95  # larger leaves only
+    steps = [image.diff(dim=-1).square().sum() for image in (flat, painted(0.0, 8.0))]
+    assert steps[1] < 0.9 * steps[0]  # out of focus, edges are softer
+
+
+def test_textured_canvas_is_a_function_of_its_stream():
+    canvas = dead_leaves(96, stream(1), textured=True)
+    assert canvas.shape == (1, 1, 96, 96) and 0 <= canvas.min() and canvas.max() <= 1
+    assert torch.equal(canvas, dead_leaves(96, stream(1), textured=True))
+    assert not torch.equal(canvas, dead_leaves(96, stream(1)))
+
+
+@pytest.mark.parametrize("share, expected", [(0.0, 0), (0.25, 2), (0.5, 4), (1.0, 8)])
+def test_share_of_textured_canvases_is_as_asked(share, expected, monkeypatch):
+    kinds = []
+
+    def note(side, rng, textured):
+        kinds.append(textured)
+        return torch.zeros(1, 1, side, side)
+
+    monkeypatch.setattr("dfkd.method.sources.dead_leaves.dead_leaves", note)
+    small(pool=8, textured=share).patches(2)
+    assert len(kinds) == 8 and sum(kinds) == expected
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_surfaces_are_fields_of_mean_zero(seed):
+    fields = surfaces(128, stream(seed))
+    assert fields.shape == (FIELDS, 128, 128) and fields.mean((1, 2)).abs().max() < 0.1
+    assert 0.05 < fields.std((1, 2)).min() and fields.abs().max() < 2
+
+
 @pytest.mark.parametrize("share, helped", [(0.0, 0), (0.25, 2), (0.5, 4), (0.9, 7)])
 def test_mixture_takes_its_share_from_the_helper(share, helped):
     lr = MixedSource(Constant(0.0), Constant(1.0), share).sample(8, 2)
@@ -174,7 +224,7 @@ def test_mixture_takes_its_share_from_the_helper(share, helped):
 
 
 def test_mixture_learns_and_resumes_as_its_parts_do(monkeypatch):
-    plain = lambda side, rng: torch.rand(1, 1, side, side, generator=rng)  # noqa: E731 (drawing takes seconds)
+    plain = lambda side, rng, textured: torch.rand(1, 1, side, side, generator=rng)  # noqa: E731 (drawing takes seconds)
     monkeypatch.setattr("dfkd.method.sources.dead_leaves.dead_leaves", plain)
     teacher, student = VDSR(4, 1), VDSR(2, 1)
     config = configure("dfsr", scales=(2,), batch=4, patch=24, dead_leaves=0.5, blocks=1)

@@ -11,7 +11,7 @@ from dfkd.method.settings import configure
 from dfkd.method.sources import make_source
 from dfkd.method.students import make_student
 from dfkd.networks.discriminator import TeacherFeatures
-from dfkd.networks.precision import answer
+from dfkd.networks.precision import answer, preferred
 from dfkd.networks.vdsr import VDSR
 from dfkd.pixels.resize import imresize
 
@@ -105,3 +105,38 @@ def test_repeated_and_resumed_runs_agree_bit_for_bit():
     for other in (again, second):
         pairs = zip(whole.averaged.parameters(), other.averaged.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [({"amx_bf16": True, "avx512_bf16": True}, ("bfloat16", "AMX")), ({"avx512_bf16": True}, ("bfloat16", "AVX-512")),
+     ({"bf16": True}, ("bfloat16", "Arm")), ({"amx_bf16": False, "avx2": True}, ("float32", "no instructions"))],
+)  # fmt: skip
+def test_processor_without_instructions_for_it_does_not_get_bfloat16(flags, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    precision, why = preferred()
+    assert precision == expected[0] and why.startswith(expected[1])
+
+
+def test_torch_that_does_not_say_gets_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert preferred()[0] == "float32"
+
+
+@pytest.mark.parametrize("capability, expected", [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+def test_older_graphics_cards_do_not_get_bfloat16(capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert preferred("cuda")[0] == expected
+
+
+def test_features_are_what_the_layers_gave_though_the_network_works_in_place():
+    network_, kept = network(), []
+    lr = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = TeacherFeatures(network_, ["body.1"])(lr, 2)
+        hook = network_.body[1].register_forward_hook(lambda *args: kept.append(args[2].clone()))
+        network_(lr, 2)
+        hook.remove()
+    means = kept[0].mean((2, 3))
+    assert means.min() < 0  # before the ReLU
+    assert torch.equal(features[:, : means.shape[1]], means)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dfkd.errors import TrainingError
 from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
 from dfkd.method.sources.crops import Crops
+from dfkd.method.sources.textures import falling_noise, frequencies, surfaces
 from dfkd.pixels.resize import imresize
 from dfkd.seeds import stream
 
@@ -29,6 +30,10 @@ OVERSAMPLING = 2  # shapes are painted on a finer grid and averaged down, which 
 BLUR = 0.8  # largest sigma of the lens, in pixels
 TEXTURE = 0.05  # largest standard deviation of the surface
 TEXTURE_SLOPE = 1.2  # its amplitude falls as frequency to this power
+# Of textured canvases, on the finer grid:
+LEAST_TEXTURED = 8.0  # radius from which a leaf has a surface, in pixels
+CONTRAST = 96.0  # of surfaces at most, in shades of 255; squared uniforms, so that most are faint
+DEFOCUS = 4.0  # largest sigma of the lens for what lies behind the plane in focus, in pixels
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class DeadLeavesSettings(SourceSettings):
         side: side of a canvas in pixels.
         pool: canvases kept.
         renew: batches between two new canvases.
+        textured: share of canvases whose larger leaves have surfaces of their own and whose depths differ in focus.
     """
 
     method: ClassVar[str] = "dead-leaves"
@@ -46,8 +52,11 @@ class DeadLeavesSettings(SourceSettings):
     side: int = 512
     pool: int = 64
     renew: int = 10
+    textured: float = 0.0
 
     def __post_init__(self):
+        if not 0 <= self.textured <= 1:
+            raise TrainingError(f"textured is a share of canvases, in [0, 1], not {self.textured}")
         if min(self.side, self.pool, self.renew) < 1:
             raise TrainingError(f"canvases: side {self.side}, pool {self.pool}, renew {self.renew} must be at least 1")
 
@@ -76,12 +85,13 @@ class DeadLeavesSource(Source):
         canvases: fields of `DeadLeavesSettings`.
     """
 
-    def __init__(self, patch: int = 48, *, seed: int = 0, device: torch.device | str = "cpu", **canvases: int):
+    def __init__(self, patch: int = 48, *, seed: int = 0, device: torch.device | str = "cpu", **canvases: float):
         settings = DeadLeavesSettings(**canvases)
         if settings.side < patch:
             raise TrainingError(f"canvases of side {settings.side} hold no patch of {patch}")
         self.patch, self.seed, self.device = patch, seed, device
         self.side, self.pool, self.renew = settings.side, settings.pool, settings.renew
+        self.textured = settings.textured
         self._rng = stream(seed, "dead leaves")
         self._batches = 0
         self._canvases: list[Tensor] = []  # canvas n lies at place n % pool; drawn when first asked for
@@ -103,7 +113,8 @@ class DeadLeavesSource(Source):
         return imresize(self.patches(batch), 1 / scale).clamp(0, 1)
 
     def _canvas(self, number: int) -> Tensor:
-        return dead_leaves(self.side, stream(self.seed, f"canvas {number}"))
+        textured = (number + 0.5) * self.textured % 1 + self.textured >= 1  # spread evenly over the numbers
+        return dead_leaves(self.side, stream(self.seed, f"canvas {number}"), textured)
 
     def state_dict(self) -> dict:
         """Batches drawn so far, which say which canvases are in the pool, and the random stream of the crops."""
@@ -115,22 +126,21 @@ class DeadLeavesSource(Source):
         self._rng.set_state(state["rng"])
 
 
-def dead_leaves(side: int, rng: torch.Generator) -> Tensor:
+def dead_leaves(side: int, rng: torch.Generator, textured: bool = False) -> Tensor:
     """Draw one canvas.
 
     Args:
         side: in pixels.
         rng: random stream; the canvas is a function of its state.
+        textured: whether larger leaves have surfaces, and those far behind are out of focus.
 
     Returns:
         [1, 1, side, side] in [0, 1].
     """
-    leaves = _paint(side, rng)
+    leaves = _paint(side, rng, textured)
     sigma, strength = (float(torch.rand((), generator=rng)) * most for most in (BLUR, TEXTURE))
-    frequency = _frequencies(side)
-    lens = torch.exp(-2 * (math.pi * sigma * frequency) ** 2)  # a Gaussian blur, as a factor on every frequency
-    blurred = torch.fft.irfft2(torch.fft.rfft2(leaves) * lens, s=(side, side))
-    return (blurred + strength * _texture(frequency, side, rng)).clamp(0, 1)[None, None]
+    grain = falling_noise(side, TEXTURE_SLOPE, rng)
+    return (_blur(leaves, sigma) + strength * grain).clamp(0, 1)[None, None]
 
 
 def draw_radii(count: int, rng: torch.Generator) -> Tensor:
@@ -143,7 +153,7 @@ def draw_radii(count: int, rng: torch.Generator) -> Tensor:
     return (largest**-2 + (smallest**-2 - largest**-2) * torch.rand(count, generator=rng)) ** -0.5
 
 
-def _paint(side: int, rng: torch.Generator) -> Tensor:
+def _paint(side: int, rng: torch.Generator, textured: bool) -> Tensor:
     """Opaque shapes back to front, [side, side]."""
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -155,27 +165,44 @@ def _paint(side: int, rng: torch.Generator) -> Tensor:
     disks = uniform(0, 1, count) < DISKS
     corners = torch.randint(CORNERS[0], CORNERS[1] + 1, (count,), generator=rng)
     angles = uniform(0, 2 * math.pi, count, CORNERS[1])
-    columns = (centres, radii, greys, disks, corners, angles)
-    canvas = Image.new("L", (fine, fine), round(float(uniform(0, 255))))
-    pen = ImageDraw.Draw(canvas)
-    for (x, y), radius, grey, disk, n, turns in zip(*(column.tolist() for column in columns), strict=True):
+    shapes = list(zip(*(column.tolist() for column in (centres, radii, disks, corners, angles)), strict=True))
+    greys = torch.cat([greys, uniform(0, 255, 1)]).round()  # the last one's is what shows where there is no leaf
+    if not textured:
+        return _average(greys[_cover(shapes, fine)])
+    contrast = torch.where(radii > LEAST_TEXTURED, CONTRAST * uniform(0, 1, count).square(), 0.0)
+    contrast, fields = torch.cat([contrast, torch.zeros(1)]), surfaces(fine, rng)
+    kinds = torch.randint(len(fields), (count + 1,), generator=rng)
+
+    def coloured(which: Tensor) -> Tensor:
+        field = fields.gather(0, kinds[which][None])[0]
+        return (greys[which] + contrast[which] * field).clamp(0, 255)
+
+    focus, defocus = int(uniform(0, count)), float(uniform(0, DEFOCUS))
+    behind = _blur(coloured(_cover(shapes[:focus], fine)), defocus)
+    front = _cover(shapes[focus:], fine)
+    return _average(torch.where(front < 0, behind, coloured(front + focus * (front >= 0))))
+
+
+def _cover(shapes: list[tuple], side: int) -> Tensor:
+    """Which of some shapes, painted in order, is seen at each pixel, -1 where none is: [side, side]."""
+    seen = Image.new("I", (side, side), -1)
+    pen = ImageDraw.Draw(seen)
+    for number, ((x, y), radius, disk, n, turns) in enumerate(shapes):
         if disk:
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=round(grey))
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=number)
         else:  # corners on a circle, in order: convex
             points = [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in sorted(turns[:n])]
-            pen.polygon(points, fill=round(grey))
-    painted = torch.frombuffer(bytearray(canvas.reduce(OVERSAMPLING).tobytes()), dtype=torch.uint8)
-    return painted.view(side, side) / 255
+            pen.polygon(points, fill=number)
+    return torch.frombuffer(bytearray(seen.tobytes()), dtype=torch.int32).view(side, side).long()
 
 
-def _frequencies(side: int) -> Tensor:
-    """Cycles a pixel of every coefficient of `rfft2`."""
-    return torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None, :])
+def _average(fine: Tensor) -> Tensor:
+    """Shades in [0, 255] on the finer grid as whole numbers on the canvas's own, in [0, 1]."""
+    shades = Image.fromarray(fine.round().to(torch.uint8).numpy()).reduce(OVERSAMPLING)
+    return torch.frombuffer(bytearray(shades.tobytes()), dtype=torch.uint8).view(shades.height, -1) / 255
 
 
-def _texture(frequency: Tensor, side: int, rng: torch.Generator) -> Tensor:
-    """Noise with the falling spectrum of natural surfaces: [side, side], mean 0, standard deviation 1."""
-    amplitude = frequency.clamp_min(1 / side) ** -TEXTURE_SLOPE
-    amplitude[0, 0] = 0  # no mean
-    noise = torch.fft.irfft2(torch.fft.rfft2(torch.randn(side, side, generator=rng)) * amplitude, s=(side, side))
-    return noise / noise.std()
+def _blur(image: Tensor, sigma: float) -> Tensor:
+    """A Gaussian blur of standard deviation `sigma` pixels, as a factor on every frequency."""
+    lens = torch.exp(-2 * (math.pi * sigma * frequencies(len(image))) ** 2)
+    return torch.fft.irfft2(torch.fft.rfft2(image) * lens, s=image.shape)

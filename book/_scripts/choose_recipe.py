@@ -1,0 +1,139 @@
+"""What makes a better student: each choice alone, by agreement with the teacher on drawn images that no run has seen.
+
+A row is the base recipe with one thing changed, trained for equally many updates on images of equally many pixels. No
+photograph and no benchmark is looked at. Held out are canvases of another seed, flat and textured, in crops so large
+that borders hardly count. Rows that are there already are not run again.
+
+    python book/_scripts/choose_recipe.py [ROW ...]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from functools import cache
+
+import torch
+from measuring import RECORDS, header, side_by_side
+from torch import Tensor, nn
+
+from dfkd import Distillation, configure, load_teacher, make_source, make_student
+from dfkd.method.answers import Answered
+from dfkd.method.sources import DeadLeavesSource
+from dfkd.networks.precision import answer
+from dfkd.running import records
+
+RECORD = RECORDS / "recipe.json"
+WIDTH, SEEDS = 32, (0,)
+HELD_OUT = {"seed": 10_000, "side": 256, "patch": 192, "images": 8}
+BASE = {
+    "method": "dead-leaves", "init": "teacher", "optim": "soap", "precision": "bfloat16", "reuse": 4, "steps": 1200,
+}  # fmt: skip
+# name -> settings that differ, and how the run differs where no setting says it
+ROWS: dict[str, dict] = {
+    "base": {},
+    "adam": {"optim": "adam", "lr": 6e-4},
+    "patch 96, batch 4": {"patch": 96, "batch": 4},
+    "squared error in the last third": {"squared": 1 / 3},
+    "textures": {"textured": 1.0},
+    "half of the canvases textured": {"textured": 0.5},
+    "step size 2.4e-3": {"lr": 2.4e-3},
+    "step size 6e-4": {"lr": 6e-4},
+    "answers used once": {"reuse": 1},
+    "answers used eight times": {"reuse": 8},
+    "float32": {"precision": "float32"},
+    "average over fewer updates": {"average": 0.03},
+    "batch 8, twice the updates": {"batch": 8, "steps": 2400},
+    "a quarter from an untrained generator": {"method": "untrained", "dead_leaves": 0.75},
+    "the harder half of twice as many images": {"run": "Harder"},
+    "teacher averaged over eight orientations": {"teacher": "Orientations"},
+}
+
+
+class Orientations(nn.Module):
+    """A teacher averaged over the eight orientations of its input."""
+
+    def __init__(self, teacher: nn.Module):
+        super().__init__()
+        self.teacher, self.blocks, self.width, self.stack = teacher, teacher.blocks, teacher.width, teacher.stack
+
+    def forward(self, lr: Tensor, scale: int) -> Tensor:
+        answers = []
+        for flip in (False, True):
+            for turns in range(4):
+                turned = (lr.flip(3) if flip else lr).rot90(turns, (2, 3))
+                sr = self.teacher(turned, scale).rot90(-turns, (2, 3))
+                answers.append(sr.flip(3) if flip else sr)
+        return torch.stack(answers).mean(0)
+
+
+class Harder(Distillation):
+    """Of twice as many images, those on which teacher and student disagree most."""
+
+    def _ask(self) -> Answered:
+        scale, precision = self._draw_scale(), self.config.precision
+        lr = self.source.sample(2 * self.config.batch, scale)
+        with torch.no_grad():
+            sr = answer(self.teacher, lr, scale, precision)
+            wrong = (sr - answer(self.student, lr, scale, precision)).abs().mean((1, 2, 3))
+        worst = wrong.topk(self.config.batch).indices
+        return scale, lr[worst], sr[worst]
+
+
+@cache
+def held_out() -> dict[str, list[tuple[int, Tensor, Tensor]]]:
+    """Images of each kind with the teacher's answers: name -> scale, lr, T(lr)."""
+    teacher, found = load_teacher("vdsr").to(memory_format=torch.channels_last), {}
+    for kind, textured in (("flat", 0.0), ("textured", 1.0)):
+        found[kind] = []
+        for scale in (2, 3, 4):
+            source = DeadLeavesSource(
+                HELD_OUT["patch"], seed=HELD_OUT["seed"] + scale, side=HELD_OUT["side"], pool=HELD_OUT["images"],
+                textured=textured,
+            )  # fmt: skip
+            lr = source.sample(HELD_OUT["images"], scale)
+            with torch.no_grad():
+                found[kind].append((scale, lr, teacher(lr, scale).clamp(0, 1)))
+    return found
+
+
+@torch.no_grad()
+def agreement(student: nn.Module) -> dict[str, list[float]]:
+    """PSNR in dB of a student's answers, the teacher's being the truth, by kind of image; at x2, x3, x4."""
+
+    def decibels(scale: int, lr: Tensor, sr: Tensor) -> float:
+        return round(-10 * (student(lr, scale).clamp(0, 1) - sr).double().square().mean().log10().item(), 3)
+
+    return {kind: [decibels(*one) for one in images] for kind, images in held_out().items()}
+
+
+def outcome(row: tuple[str, int]) -> dict:
+    """Train a row with a seed: what it reached, and what it cost."""
+    name, seed = row
+    settings = BASE | ROWS[name] | {"seed": seed}
+    run, wrapper = settings.pop("run", "Distillation"), settings.pop("teacher", None)
+    config, teacher = configure(**settings), load_teacher("vdsr")
+    asked = globals()[wrapper](teacher) if wrapper else teacher
+    source = make_source(config, teacher)
+    task = globals()[run](asked, make_student(config, WIDTH, teacher, source), source, config)
+    started = time.process_time()
+    list(task.rounds())
+    spent = time.process_time() - started
+    return {"agreement": agreement(task.averaged.module), "cpu_seconds": round(spent, 1)}
+
+
+def main(wanted: list[str]) -> None:
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"outcomes": []}
+    summary = "choices for a better student, each alone, by agreement with the teacher on drawn images"
+    record |= header(__file__, "recipe", summary, teacher="vdsr", base=BASE, held_out=HELD_OUT)
+    done = {(outcome["row"], outcome["seed"]) for outcome in record["outcomes"]}
+    to_do = [(name, seed) for seed in SEEDS for name in wanted or ROWS if (name, seed) not in done]
+    for (name, seed), found in side_by_side(outcome, to_do):
+        record["outcomes"].append({"row": name, "seed": seed, "changed": ROWS[name], **found})
+        print(record["outcomes"][-1], flush=True)
+        records.write_json(RECORD, record)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

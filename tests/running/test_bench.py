@@ -1,0 +1,90 @@
+"""What `dfkd bench` measures: that it counts right and that the loops it times are what it says; never how fast."""
+
+import json
+from itertools import islice
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dfkd.cli import app
+from dfkd.method.settings import configure
+from dfkd.networks.vdsr import VDSR
+from dfkd.networks.zoo import save_model
+from dfkd.running import bench
+
+SMALL = configure("dead-leaves", batch=2, side=48, pool=2, blocks=2, optim="soap", reuse=2, steps=10**6)
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / "teacher.safetensors"
+    save_model(file, VDSR(8, 2), role="teacher", summary="random weights")
+    return str(file)
+
+
+def test_operations_are_those_of_the_convolutions_and_a_little_more():
+    teacher, student = VDSR(8, 2), VDSR(4, 2)
+    pixels = SMALL.batch * SMALL.patch**2
+    asked, learnt = (sum(p.numel() for p in network.parameters()) for network in (teacher, student))
+    head = student.head.weight.numel()  # nobody asks for the gradient at the image
+    expected = 2 * pixels * (asked / 2 + 3 * learnt - head)
+    found = bench._operations(teacher, student, SMALL, uses=2)
+    assert expected < found < 1.05 * expected  # resizing is a product of matrices, too
+
+
+def test_plain_loop_asks_for_every_batch_in_float32_and_learns():
+    class Asked(VDSR):
+        times = 0
+
+        def forward(self, lr, scale):
+            Asked.times += 1
+            return super().forward(lr, scale)
+
+    torch.manual_seed(0)
+    student = VDSR(4, 2)
+    before = [p.detach().clone() for p in student.parameters()]
+    list(islice(bench.plain_updates(Asked(8, 2), student, SMALL), 3))
+    assert Asked.times == 3
+    assert all(not torch.equal(a, b) for a, b in zip(before, student.parameters(), strict=True))
+    assert student.body[0].weight.is_contiguous()
+
+
+def test_our_loop_keeps_answers():
+    class Asked(VDSR):
+        times = 0
+
+        def forward(self, lr, scale):
+            Asked.times += 1
+            return super().forward(lr, scale)
+
+    list(islice(bench.our_updates(Asked(8, 2), VDSR(4, 2), SMALL), 300))
+    assert 150 <= Asked.times < 250
+
+
+def test_peak_is_that_of_a_product(monkeypatch):
+    monkeypatch.setattr(bench, "SIDE", 64)
+    monkeypatch.setattr(bench, "_seconds", lambda work: work() is None or 0.5)
+    assert bench.peak("float32", seconds=0) == pytest.approx(2 * 64**3 / 0.5 / 1e9)
+
+
+def test_command_reports_and_writes_a_record(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "SIZES", {"32x32": (16, 16)})
+    monkeypatch.setattr(bench, "recipe", lambda teacher: SMALL)
+    monkeypatch.setattr(bench, "SIDE", 64)
+    out = tmp_path / "bench.json"
+    result = CliRunner().invoke(
+        app, ["bench", "--teacher", teacher, "--seconds", "1", "--minutes", "0.05", "--out", str(out)],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert result.exit_code == 0 and "straightforward" in result.output and "teacher" in result.output
+    found = json.loads(out.read_text())
+    assert found["loops"]["ours"]["images"] > 0 < found["loops"]["plain"]["share"]
+    assert {(run["optim"], run["init"]) for run in found["learning"]} == {
+        (optim, init) for optim in ("adam", "soap") for init in ("random", "teacher")
+    }
+    assert all(run["updates"] >= 1 and run["agreement"].keys() == {"x2", "x3", "x4"} for run in found["learning"])
+    assert {one["runtime"] for one in found["latency"]} == {"torch", "onnxruntime"}
+    assert all(one["milliseconds"] > 0 <= one["megabytes"] for one in found["latency"])
+    assert str(tmp_path) not in out.read_text()  # folders of this machine are no reader's business
