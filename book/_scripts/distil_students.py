@@ -3,7 +3,7 @@
 Each run has its folder under runs/. A finished one is scored on Set5 and Set14, and its record and curve are copied to
 dfkd/records; the weights of those that people may want are copied to dfkd/weights. The four rows of the paper's
 comparison see equally many images; the row of dead leaves, a third as many. Their step sizes are those of the record
-'step-sizes'.
+'step-sizes'; the choices behind the best student are in the record 'recipe'.
 
     python book/_scripts/distil_students.py [NAME ...]
 """
@@ -17,9 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROW = "--teacher vdsr --steps 9000 --lr 1e-3 --precision bfloat16"
+BEST = {
+    "method": "dead-leaves", "textured": 0.5, "init": "teacher", "optim": "soap", "reuse": 4, "precision": "bfloat16",
+    "steps": 24_000,
+}  # fmt: skip
 STUDENTS = {
     "vdsr-half-6000": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 6000",
-    "vdsr-half-best": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 12500 --reuse 4",
+    "vdsr-half-12500": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 12500 --reuse 4",
+    "vdsr-half-best": " ".join(["--teacher vdsr", *(f"--{name} {value}" for name, value in BEST.items())]),
     "vdsr-half-cmi-30-minutes": "--teacher vdsr --method cmi --minutes 30",  # as many steps as its machine managed
     "vdsr-half-noise": f"{ROW} --method noise",
     "vdsr-half-untrained": f"{ROW} --method untrained",
