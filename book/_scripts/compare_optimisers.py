@@ -26,8 +26,8 @@ from dfkd.method.schedules import cosine
 from dfkd.running import records
 
 RECORD = RECORDS / "optimisers.json"
-STEPS, SEEDS, STARTS = 600, (0, 1, 2), ("teacher", "random")
-MEASURED_AT = (50, 100, 200, 400, 600)
+STEPS, SEEDS, STARTS = 400, (0, 1, 2), ("teacher", "random")
+MEASURED_AT = (50, 100, 200, 400)
 SIZES = {"adam": (3e-4, 6e-4, 1.2e-3), "muon": (3e-3, 1e-2, 3e-2), "soap": (6e-4, 1.2e-3, 2.4e-3)}
 ENDS = 0.1  # step size of head and tail, which Muon leaves to Adam, relative to Muon's own
 

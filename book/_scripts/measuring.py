@@ -16,6 +16,7 @@ from dfkd.running import records
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "dfkd" / "records"
+WORKERS = int(os.environ.get("WORKERS", "2"))  # processes at a time, of one thread each
 
 
 def header(script: str | os.PathLike, kind: str, summary: str, **more: Any) -> dict[str, Any]:
@@ -48,7 +49,9 @@ def chapter_names(chapter: str, *ids: str, **known: Any) -> dict[str, Any]:
     return names
 
 
-def side_by_side(measure: Callable[[Any], Any], items: Iterable[Any], workers: int = 2) -> Iterator[tuple[Any, Any]]:
+def side_by_side(
+    measure: Callable[[Any], Any], items: Iterable[Any], workers: int = WORKERS
+) -> Iterator[tuple[Any, Any]]:
     """Measure independent things in processes of one thread each, which share cores better than threads do.
 
     Args:

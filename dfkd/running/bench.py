@@ -138,7 +138,8 @@ def learning(teacher: str, width: int, minutes: Iterable[float]) -> list[dict]:
     found = []
     lots = [(m, optim, init) for m in minutes for optim in ("adam", "soap") for init in ("random", "teacher")]
     for m, optim, init in tqdm(lots, desc="learning", unit="run"):
-        config = replace(recipe(teacher), optim=optim, init=init, lr=6e-4 if (optim, init) == ("adam", "teacher") else None)
+        lr = 6e-4 if (optim, init) == ("adam", "teacher") else None  # the best for each
+        config = replace(recipe(teacher), optim=optim, init=init, lr=lr)
         student, updates = _train(load_teacher(teacher), width, config, 60 * m)
         t, judged = load_teacher(teacher), {}
         for scale in config.scales:
