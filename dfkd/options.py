@@ -12,7 +12,7 @@ import typer
 
 from dfkd.method.settings import describe
 
-LISTS = {tuple[int, ...]: list[int], tuple[str, ...]: list[str]}  # an option is repeated for several values
+LISTS = {tuple[kind, ...]: list[kind] for kind in (int, float, str)}  # an option is repeated for several values
 
 
 def with_options(*settings: type, of: str = "", leave_out: Iterable[str] = ()) -> Callable[[Callable], Callable]:

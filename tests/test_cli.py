@@ -512,9 +512,12 @@ TYPED = {
     "w_recon": ("--w-recon 0", 0.0), "bank": ("--bank 9", 9), "replay": ("--replay 0.5", 0.5),
     "w_contrast": ("--w-contrast 1", 1.0), "temperature": ("--temperature 0.5", 0.5),
     "denominator": ("--denominator all", "all"), "negatives": ("--negatives 7", 7),
+    "exposure": ("--exposure 0.2 --exposure 0.8", [0.2, 0.8]), "adversary": ("--adversary relative", "relative"),
+    "reconstruction": ("--reconstruction squared", "squared"), "anneal": ("--anneal", True),
     "layers": ("--layer body.0 --layer body.1", ["body.0", "body.1"]),
 }  # fmt: skip
 LOOP = [("noise", name) for name in sorted(names_of(Config) - {"source"})]
+TAKEN_BACK = {"adversary": ("--adversary absolute", "absolute"), "anneal": ("--no-anneal", False)}  # of 'dfsr+', 'cmi+'
 OF_METHODS = [(method, name) for method, kind in METHODS.items() for name in sorted(names_of(kind))]
 
 
@@ -522,7 +525,7 @@ OF_METHODS = [(method, name) for method, kind in METHODS.items() for name in sor
 def test_setting_has_an_option_and_its_value_reaches_the_run(method, name, teacher, tmp_path, monkeypatch):
     monkeypatch.setattr("dfkd.cli._finish", lambda run: None)  # it is started, not carried out,
     monkeypatch.setattr(dfkd.Distillation, "notes", lambda self: {})  # and not looked at
-    typed, value = TYPED[name]
+    typed, value = (TYPED | (TAKEN_BACK | {"w_contrast": ("--w-contrast 3", 3.0)} if "+" in method else {}))[name]
     out = ("--out", tmp_path / "run")
     result = invoke("distill", "--teacher", teacher, "--method", method, *out, *typed.split())
     assert result.exit_code == 0, result.output
@@ -538,7 +541,9 @@ def test_help_of_distill_shows_every_setting():
 
 def test_help_of_a_setting_says_which_methods_use_it():
     options = {option.name: option.help for option in typer.main.get_command(app).commands["distill"].params}
-    assert options["w_recon"].endswith(" For dfsr, cmi.") and options["negatives"].endswith(" For cmi.")
+    assert options["w_recon"].endswith(" For dfsr, cmi, dfsr+, cmi+.")
+    assert options["negatives"].endswith(" For cmi, cmi+.")
+    assert options["exposure"].endswith(" For untrained, dfsr, cmi, dfsr+, cmi+.")
     assert options["side"].endswith(" For dead-leaves.") and " For " not in options["clip"]
 
 

@@ -168,7 +168,7 @@ class Distillation:
 
     def _generator_rate(self) -> float:
         """Factor on the generator's step size: its schedule, where it has one, never starts anew."""
-        if self.config.optim != "paper":
+        if self.config.optim != "paper" and not getattr(self.config.source, "anneal", False):
             return 1.0
         return self._recipe.schedule(self.step - 1, self.config.rounds * self.config.imitation_steps, 0)
 

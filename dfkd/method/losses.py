@@ -15,6 +15,7 @@ from dfkd.errors import TrainingError, pick
 from dfkd.pixels.resize import imresize
 
 DENOMINATORS = ("negatives", "all")
+FAINT = 1e-3  # a quarter of a grey level
 
 
 # $ \mathcal{L}_R = \mathbb{E}_{z \sim p_z} \left[ \frac{1}{n} \lVert R(\mathcal{T}(\mathcal{G}(z))) -
@@ -33,6 +34,19 @@ def reconstruction_loss(lr: Tensor, sr: Tensor, scale: int) -> Tensor:
         Mean absolute difference, a scalar.
     """
     return (imresize(sr, 1 / scale).clamp(0, 1) - lr).abs().mean()
+
+
+# $ \mathcal{L}_R = \mathbb{E}_{z \sim p_z} \left[ \lVert R(\mathcal{T}(\mathcal{G}(z))) - \mathcal{G}(z) \rVert_2^2
+#   \right] $, not the paper's
+def squared_reconstruction_loss(lr: Tensor, sr: Tensor, scale: int) -> Tensor:
+    """Eq. 1 as the public code of DFSR weighs it: squared, and summed over an image's pixels.
+
+    Arguments as for `reconstruction_loss`. Large differences count for more, and small images for less.
+
+    Returns:
+        Squared difference, summed over an image's pixels, averaged over the batch: a scalar.
+    """
+    return (imresize(sr, 1 / scale).clamp(0, 1) - lr).square().flatten(1).sum(dim=1).mean()
 
 
 # $ \mathcal{L}_{KD} = \mathbb{E}_{x \sim p_x} \left[ \lVert \mathcal{T}(x) - \mathcal{S}(x) \rVert_1 \right]
@@ -64,6 +78,27 @@ def adversarial_loss(teacher_sr: Tensor, student_sr: Tensor) -> Tensor:
         ``-log(L_KD + 1)``, a scalar; at most 0, and 0 when the two agree.
     """
     return -torch.log(discrepancy(teacher_sr, student_sr) + 1)
+
+
+# $ \mathcal{L}_{GEN} = -\mathbb{E}_{x} \left[ \log \left( 1 + \frac{\lVert \mathcal{T}(x) - \mathcal{S}(x) \rVert_1}
+#   {\lVert \mathcal{T}(x) - \mathrm{up}(x) \rVert_1} \right) \right] $, ours
+def relative_adversarial_loss(teacher_sr: Tensor, student_sr: Tensor, upscaled: Tensor) -> Tensor:
+    """Eq. 2 made free of scale: how much of what the teacher adds does the student miss, an image at a time? Ours.
+
+    Defined in chapter 4 of the book. For networks without biases D(a x) = a D(x): an image made brighter earns more
+    under Eq. 2 and shows nothing new. Here it earns the same.
+
+    Args:
+        teacher_sr: T(x), [batch, channels, height, width].
+        student_sr: S(x), same shape.
+        upscaled: x enlarged bicubically, same shape.
+
+    Returns:
+        The mean over the batch of ``-log(1 + |T - S|_1 / |T - up(x)|_1)``, a scalar; at most 0. Where the teacher adds
+        less than `FAINT` a pixel, as on flat images, the ratio is taken to that.
+    """
+    missed, added = ((teacher_sr - other).abs().flatten(1).mean(dim=1) for other in (student_sr, upscaled))
+    return -torch.log1p(missed / added.clamp_min(FAINT)).mean()
 
 
 # $ \mathcal{L}_{KD_{S_k}} = \mathbb{E}_{z \sim p_z} \left[ \frac{1}{n} \lVert

@@ -14,6 +14,7 @@ from torch import nn
 from dfkd.errors import TrainingError, UnknownName
 from dfkd.method.answers import HELD, Answers, pool_size
 from dfkd.method.loop import Distillation
+from dfkd.method.schedules import cosine, staircase
 from dfkd.method.settings import Config, configure, names_of
 from dfkd.method.sources import METHODS, DFSRSource, NoiseSource, RealSource, UntrainedSource, make_source
 from dfkd.method.students import make_student
@@ -61,7 +62,7 @@ def moved(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
     return {name for name, p in module.named_parameters() if not torch.equal(before[name], p)}
 
 
-@pytest.mark.parametrize("method", ["noise", "real", "dead-leaves", "untrained", "dfsr", "cmi"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_and_trains_the_student(method):
     task = run(method)
     before = snapshot(task.student)
@@ -69,9 +70,9 @@ def test_every_method_runs_and_trains_the_student(method):
     assert reports[-1]["step"] == 8 and task.finished
     assert moved(before, task.student) == set(before)
     assert all(torch.isfinite(p).all() for p in weights(task))
-    learns = method in ("dfsr", "cmi")
+    learns = method.startswith(("dfsr", "cmi"))
     assert (task.source.movement().get("generator", 0) > 0) == learns
-    assert ("generation.contrastive" in reports[-1]) == (method == "cmi")
+    assert ("generation.contrastive" in reports[-1]) == method.startswith("cmi")
 
 
 def test_imitation_stage_moves_the_student_only():
@@ -116,6 +117,35 @@ def test_cmi_without_weight_is_dfsr_bit_for_bit():
     assert not same(weights(cmi), weights(dfsr))
 
 
+def test_methods_with_departures_are_the_printed_ones_once_all_are_taken_back():
+    back = dict(exposure=(), adversary="absolute", anneal=False)
+    for plus, printed in ((run("dfsr+", **back), run("dfsr")), (run("cmi+", w_contrast=10.0, **back), run("cmi"))):
+        list(plus.rounds()), list(printed.rounds())
+        assert same(weights(plus), weights(printed))
+        assert same(plus.source.generators.parameters(), printed.source.generators.parameters())
+
+
+@pytest.mark.parametrize(
+    "departure", [dict(exposure=(0.1, 1.0)), dict(adversary="relative"), dict(reconstruction="squared"),
+                  dict(anneal=True)],
+)  # fmt: skip
+def test_each_departure_changes_the_run(departure):
+    printed, other = run("dfsr"), run("dfsr", **departure)
+    list(printed.rounds()), list(other.rounds())
+    assert not same(printed.source.generators.parameters(), other.source.generators.parameters())
+
+
+def test_annealed_generator_slows_down_with_the_student():
+    steady, annealed, paper = run("dfsr"), run("dfsr", anneal=True), run("dfsr", optim="paper")
+    rates = {task: [] for task in (steady, annealed, paper)}
+    for task, seen in rates.items():
+        task.source.improve = lambda teacher, student, scale, rate, seen=seen: seen.append(rate) or {}
+        list(task.rounds())
+    assert rates[steady] == [1.0] * 4
+    assert rates[annealed] == [cosine(step, 8) for step in (1, 3, 5, 7)] and rates[annealed][-1] < 0.2
+    assert rates[paper] == [staircase(step, 8) for step in (1, 3, 5, 7)]
+
+
 @pytest.mark.parametrize("steps, matters", [(1, False), (3, True)])
 def test_z_matters_only_with_several_inner_steps(steps, matters):
     free, fixed = (run(generation_steps=steps, optimise_z=moves) for moves in (True, False))
@@ -124,7 +154,7 @@ def test_z_matters_only_with_several_inner_steps(steps, matters):
     assert same(weights(free), weights(fixed)) != matters
 
 
-@pytest.mark.parametrize("method", ["noise", "real", "dfsr", "cmi"])
+@pytest.mark.parametrize("method", ["noise", "real", "dfsr", "cmi", "cmi+"])
 @pytest.mark.parametrize("parts, stop", [(1, 2), (2, 1), (2, 2), (2, 3), (1, 4)])
 def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(method, parts, stop):
     settings = dict(method=method, parts=parts) | (dict(replay=0.5) if method in ("dfsr", "cmi") else {})

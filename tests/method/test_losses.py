@@ -19,7 +19,9 @@ from dfkd.method.losses import (
     generator_loss,
     gradient_norms,
     reconstruction_loss,
+    relative_adversarial_loss,
     similarity,
+    squared_reconstruction_loss,
 )
 
 
@@ -56,6 +58,22 @@ def test_eq1_sees_a_clipped_output_as_the_viewer_does():
     assert loss.item() == 0
     loss.backward()
     assert not sr.grad.any()
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_squared_eq1_by_hand(scale):
+    lr, sr = array(2, 1, 5, 6), array(2, 1, 5 * scale, 6 * scale, seed=1, low=-0.6, high=1.6)
+    total = sum(
+        ((slow_resize(s[0], (5, 6), (1 / scale, 1 / scale)).clip(0, 1) - x[0]) ** 2).sum()
+        for x, s in zip(lr, sr, strict=True)
+    )
+    found = squared_reconstruction_loss(tensor(lr), tensor(sr), scale).item()
+    assert found == pytest.approx(total / 2, abs=1e-12)  # a sum over pixels, a mean over the batch
+
+
+def test_squared_eq1_gradient():
+    lr, sr = tensor(array(2, 1, 3, 4), True), tensor(array(2, 1, 6, 8, seed=1), True)
+    assert gradcheck(lambda x, y: squared_reconstruction_loss(x, y, 2), (lr, sr))
 
 
 # ---- Eqs. 2, 3, 5 ----------------------------------------------------------------------------------------------------
@@ -96,6 +114,34 @@ def test_logarithm_damps_a_large_discrepancy():
     t = torch.zeros(1, 1, 10, 10, dtype=torch.float64)
     small, large = (-adversarial_loss(t, t + level).item() for level in (0.05, 0.5))
     assert large / small < 2.5  # ten times the difference
+
+
+def test_relative_eq2_by_hand():
+    t, s, up = (array(3, 1, 4, 5, seed=seed) for seed in range(3))
+    ratios = [np.abs(t[i] - s[i]).sum() / np.abs(t[i] - up[i]).sum() for i in range(3)]
+    found = relative_adversarial_loss(tensor(t), tensor(s), tensor(up)).item()
+    assert found == pytest.approx(-np.mean(np.log(1 + np.array(ratios))), abs=1e-12)
+
+
+def test_relative_eq2_gradient():
+    three = [tensor(array(2, 1, 3, 4, seed=seed), True) for seed in range(3)]
+    assert gradcheck(relative_adversarial_loss, three)
+
+
+@given(st.floats(0.05, 1.0))
+def test_relative_eq2_pays_nothing_for_brightness(factor):
+    """What Eq. 2 does: for networks without biases, a brighter image has all three outputs brighter."""
+    t, s, up = (tensor(array(2, 1, 4, 5, seed=seed)) for seed in range(3))
+    dimmed = relative_adversarial_loss(factor * t, factor * s, factor * up)
+    assert torch.isclose(dimmed, relative_adversarial_loss(t, s, up), rtol=1e-9)
+    assert adversarial_loss(factor * t, factor * s) >= adversarial_loss(t, s)
+
+
+def test_relative_eq2_is_finite_where_the_teacher_adds_nothing():
+    flat, missed = torch.full((1, 1, 4, 4), 0.5, requires_grad=True), torch.full((1, 1, 4, 4), 0.501)
+    loss = relative_adversarial_loss(flat, missed, flat.detach())
+    loss.backward()
+    assert loss.item() == pytest.approx(-math.log(2), rel=1e-3) and flat.grad.isfinite().all()
 
 
 # ---- Eqs. 11, 12 -----------------------------------------------------------------------------------------------------

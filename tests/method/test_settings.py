@@ -21,7 +21,8 @@ from dfkd.running.records import load_record
      dict(clip=-1), dict(average=2), dict(average=0), dict(scales=(1,)), dict(method="dead-leaves", dead_leaves=0.5),
      dict(warm_up=1.5), dict(squared=1.5), dict(optim="paper", warm_up=0.1), dict(precision="float16"),
      dict(temperature=0), dict(method="cmi", batch=1), dict(method="dead-leaves", side=40),
-     dict(method="dead-leaves", textured=-0.1)],
+     dict(method="dead-leaves", textured=-0.1), dict(exposure=(0.1,)), dict(exposure=(0.5, 0.1)), dict(exposure=(0, 1)),
+     dict(method="untrained", exposure=(0.1, 2.0)), dict(adversary="kind"), dict(reconstruction="none")],
 )  # fmt: skip
 def test_wrong_settings_are_refused_with_a_word_why(wrong):
     with pytest.raises((TrainingError, UnknownName)) as error:
@@ -37,7 +38,7 @@ def test_setting_that_the_method_does_not_use_is_an_error(method, setting):
 
 
 def test_error_says_whose_the_setting_is():
-    with pytest.raises(TrainingError, match=r"w_recon \(of dfsr, cmi\)"):
+    with pytest.raises(TrainingError, match=r"w_recon \(of dfsr, cmi, dfsr\+, cmi\+\)"):
         configure("noise", w_recon=1)
 
 
@@ -126,13 +127,8 @@ def test_first_editions_records_are_read_with_the_warm_up_they_had(name):
     config = read_config(record["config"])
     assert config.warm_up_updates(record["steps"]) == 100
     assert config.method == record["config"]["method"] and config.seed == record["config"]["seed"]
-    assert names_of(type(config.source)) <= record["config"].keys() | {
-        "side",
-        "pool",
-        "renew",
-        "textured",
-        "w_adversarial",
-    }
+    later = {"side", "pool", "renew", "textured", "w_adversarial", "exposure", "adversary", "reconstruction", "anneal"}
+    assert names_of(type(config.source)) <= record["config"].keys() | later
 
 
 def test_old_settings_of_other_methods_are_left_out_and_unknown_ones_are_not():

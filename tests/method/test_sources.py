@@ -12,9 +12,11 @@ from dfkd.method.sources import DeadLeavesSource, DFSRSource, MixedSource, Noise
 from dfkd.method.sources import dead_leaves as leaves
 from dfkd.method.sources.crops import Crops
 from dfkd.method.sources.dead_leaves import SHAPES_PER_PIXEL, dead_leaves
+from dfkd.method.sources.exposure import Exposure, draw_exposure
 from dfkd.method.sources.textures import FIELDS, surfaces
 from dfkd.networks.vdsr import VDSR
 from dfkd.pixels.resize import imresize
+from dfkd.seeds import stream as named_stream
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -235,3 +237,48 @@ def test_mixture_learns_and_resumes_as_its_parts_do(monkeypatch):
     assert "gradient_norms" in first.notes(teacher, student)
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.sample(4, 2), second.sample(4, 2))
+
+
+# ---- exposure --------------------------------------------------------------------------------------------------------
+
+
+def test_exposure_by_hand():
+    x = torch.rand(2, 1, 4, 5, generator=stream(3))
+    exposure = Exposure(torch.tensor([0.5, 1.0]).view(2, 1, 1, 1), torch.tensor([0.25, 0.9]).view(2, 1, 1, 1))
+    seen = exposure.of(x)
+    for image, out, c, m in zip(x, seen, (0.5, 1.0), (0.25, 0.9), strict=True):
+        assert torch.allclose(out, (m + c * (image - image.mean())).clamp(0, 1), atol=1e-6)
+    assert seen[1].max() == 1  # white is white
+
+
+def test_exposures_cover_their_range_evenly_in_the_logarithm():
+    drawn = draw_exposure(20_000, (0.1, 1.0), stream(0))
+    assert 0.1 <= drawn.contrast.min() and drawn.contrast.max() <= 1
+    assert (drawn.contrast < 0.1**0.5).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert (drawn.mean < 0.5).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert 0.1 <= drawn.mean.min() and drawn.mean.max() <= 0.9
+
+
+@pytest.mark.parametrize("method", ["untrained", "dfsr", "cmi"])
+def test_exposure_spreads_contrast_and_brightness_and_off_is_as_it_was(method):
+    teacher, small_bank = VDSR(4, 3), {} if method == "untrained" else {"bank": 8}
+    plain, exposed = (
+        make_source(configure(method, blocks=1, exposure=exposure, **small_bank), teacher)
+        for exposure in ((), (0.05, 1.0))
+    )
+    raw, varied = plain.sample(64, 2), exposed.sample(64, 2)
+    with torch.no_grad():
+        assert torch.equal(raw, plain.generators["2"](torch.randn(64, 256, generator=named_stream(0, "z"))))
+    spread = [images.std((1, 2, 3)) for images in (raw, varied)]
+    assert spread[0].max() / spread[0].min() < 2 and spread[1].max() / spread[1].min() > 5
+    assert varied.mean((1, 2, 3)).std() > 5 * raw.mean((1, 2, 3)).std()
+
+
+def test_generation_stage_sees_exposed_images_and_its_gradient_reaches_z():
+    source = make_source(configure("dfsr", blocks=1, exposure=(0.1, 0.2), bank=8, batch=4), VDSR(4, 3))
+    source.improve(VDSR(4, 3), VDSR(2, 1), 2)
+    banked = source.banks[2].sample(4, stream(0))["image"]
+    assert banked.std((1, 2, 3)).max() < 0.06  # G(z) itself has 0.2
+    z = source.draw_z(4, 2).requires_grad_()
+    (gradient,) = torch.autograd.grad(source.generate(z, 2).square().sum(), z)
+    assert gradient.abs().sum() > 0

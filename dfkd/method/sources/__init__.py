@@ -6,24 +6,25 @@ from torch import Tensor, nn
 
 from dfkd.errors import TrainingError
 from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
-from dfkd.method.sources.cmi import CMISettings, CMISource, Contrast
+from dfkd.method.sources.cmi import CMIPlusSettings, CMISettings, CMISource, Contrast
 from dfkd.method.sources.dead_leaves import DeadLeavesSettings, DeadLeavesSource
-from dfkd.method.sources.dfsr import DFSRSettings, DFSRSource
+from dfkd.method.sources.dfsr import DFSRPlusSettings, DFSRSettings, DFSRSource
 from dfkd.method.sources.mixed import MixedSource
 from dfkd.method.sources.noise import NoiseSettings, NoiseSource
 from dfkd.method.sources.real import RealSettings, RealSource
 from dfkd.method.sources.untrained import UntrainedSettings, UntrainedSource
 
 __all__ = [
-    "METHODS", "CMISettings", "CMISource", "Contrast", "DFSRSettings", "DFSRSource", "DeadLeavesSettings",
-    "DeadLeavesSource", "MixedSource", "NoiseSettings", "NoiseSource", "RealSettings", "RealSource", "Source",
-    "SourceSettings", "UntrainedSettings", "UntrainedSource", "make_source",
+    "METHODS", "CMIPlusSettings", "CMISettings", "CMISource", "Contrast", "DFSRPlusSettings", "DFSRSettings",
+    "DFSRSource", "DeadLeavesSettings", "DeadLeavesSource", "MixedSource", "NoiseSettings", "NoiseSource",
+    "RealSettings", "RealSource", "Source", "SourceSettings", "UntrainedSettings", "UntrainedSource", "make_source",
 ]  # fmt: skip
 
-METHODS: dict[str, type[SourceSettings]] = {
-    settings.method: settings
-    for settings in (NoiseSettings, RealSettings, DeadLeavesSettings, UntrainedSettings, DFSRSettings, CMISettings)
-}
+_SETTINGS = (
+    NoiseSettings, RealSettings, DeadLeavesSettings, UntrainedSettings, DFSRSettings, CMISettings, DFSRPlusSettings,
+    CMIPlusSettings,
+)  # fmt: skip
+METHODS: dict[str, type[SourceSettings]] = {settings.method: settings for settings in _SETTINGS}
 
 
 def make_source(config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> Source:

@@ -12,7 +12,7 @@ from dfkd.errors import TrainingError, pick
 from dfkd.method.losses import DENOMINATORS, contrastive_loss
 from dfkd.method.memory import MemoryBank
 from dfkd.method.sources.base import LoopSettings, device_of
-from dfkd.method.sources.dfsr import DFSRSettings, DFSRSource, frozen
+from dfkd.method.sources.dfsr import EXPOSURE, DFSRSettings, DFSRSource, frozen
 from dfkd.networks.discriminator import InstanceDiscriminator, TeacherFeatures
 from dfkd.seeds import seeded, stream
 
@@ -55,6 +55,18 @@ class CMISettings(DFSRSettings):
             config.scales, teacher, settings=self, patch=config.patch, batch=config.batch,
             precision=config.precision, seed=config.seed, device=device_of(teacher),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CMIPlusSettings(CMISettings):
+    """The paper's method with the departures of 'dfsr+', and contrast a tenth as strong."""
+
+    method: ClassVar[str] = "cmi+"
+
+    exposure: tuple[float, ...] = EXPOSURE
+    adversary: str = "relative"
+    anneal: bool = True
+    w_contrast: float = 1.0
 
 
 class CMISource(DFSRSource):

@@ -12,20 +12,36 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dfkd.errors import TrainingError
-from dfkd.method.losses import adversarial_loss, generator_loss, gradient_norms, reconstruction_loss
+from dfkd.errors import TrainingError, pick
+from dfkd.method.losses import (
+    adversarial_loss,
+    generator_loss,
+    gradient_norms,
+    reconstruction_loss,
+    relative_adversarial_loss,
+    squared_reconstruction_loss,
+)
 from dfkd.method.memory import MemoryBank
-from dfkd.method.sources.base import LoopSettings, SourceSettings, device_of
-from dfkd.method.sources.untrained import UntrainedSource
+from dfkd.method.sources.base import LoopSettings, device_of
+from dfkd.method.sources.untrained import UntrainedSettings, UntrainedSource
 from dfkd.networks.precision import answer
+from dfkd.pixels.resize import imresize
 from dfkd.seeds import stream
+
+ADVERSARIES = ("absolute", "relative")
+RECONSTRUCTIONS = ("absolute", "squared")
+EXPOSURE = (0.1, 1.0)  # of the methods that depart from the paper
 
 
 @dataclass(frozen=True)
-class DFSRSettings(SourceSettings):
+class DFSRSettings(UntrainedSettings):
     """A generator trained by reconstruction and adversarial loss (Eq. 4; Zhang et al., 2021).
 
     Attributes:
+        adversary: 'absolute', Eq. 2 as printed; or 'relative' to what the teacher adds to each image, ours.
+        reconstruction: 'absolute', Eq. 1 as printed; or 'squared' and summed over an image, as the reference code has
+            it.
+        anneal: whether the generator's step size falls with the student's; with optim 'paper' it always does.
         generation_steps: updates of G, h and z in a generation stage, on one batch of z.
         generator_lr: Adam's step size for G and h.
         z_lr: Adam's step size for z.
@@ -39,6 +55,9 @@ class DFSRSettings(SourceSettings):
 
     method: ClassVar[str] = "dfsr"
 
+    adversary: str = "absolute"
+    reconstruction: str = "absolute"
+    anneal: bool = False
     generation_steps: int = 2
     generator_lr: float = 1e-4
     z_lr: float = 1e-2
@@ -49,6 +68,9 @@ class DFSRSettings(SourceSettings):
     replay: float = 0.0
 
     def __post_init__(self):
+        super().__post_init__()
+        pick("adversary", self.adversary, ADVERSARIES)
+        pick("reconstruction", self.reconstruction, RECONSTRUCTIONS)
         if min(self.generation_steps, self.bank) < 1 or not 0 <= self.replay < 1:
             raise TrainingError("generation_steps and bank must be at least 1, replay must lie in [0, 1)")
         if not min(self.generator_lr, self.z_lr) >= 0:
@@ -65,6 +87,17 @@ class DFSRSettings(SourceSettings):
             config.scales, settings=self, patch=config.patch, batch=config.batch, precision=config.precision,
             seed=config.seed, device=device_of(teacher),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DFSRPlusSettings(DFSRSettings):
+    """DFSR with three departures, each of which can be taken back: exposure, a relative adversary, annealing."""
+
+    method: ClassVar[str] = "dfsr+"
+
+    exposure: tuple[float, ...] = EXPOSURE
+    adversary: str = "relative"
+    anneal: bool = True
 
 
 class DFSRSource(UntrainedSource):
@@ -86,8 +119,8 @@ class DFSRSource(UntrainedSource):
         self, scales: tuple[int, ...], *, settings: DFSRSettings = DFSRSettings(), patch: int = 48, batch: int = 16,
         precision: str = "float32", seed: int = 0, device: torch.device | str = "cpu",
     ):  # fmt: skip
-        super().__init__(scales, patch=patch, seed=seed, device=device)
-        self.settings, self.batch, self.precision = settings, batch, precision
+        super().__init__(scales, settings=settings, patch=patch, seed=seed, device=device)
+        self.batch, self.precision = batch, precision
         self.banks = {scale: MemoryBank(settings.bank) for scale in scales}
         self._bank_rng = stream(seed, "replay")
         self.optimiser = torch.optim.Adam(self.learners(), lr=settings.generator_lr)
@@ -116,7 +149,7 @@ class DFSRSource(UntrainedSource):
             for _ in range(self.settings.generation_steps):
                 for optimiser in optimisers:
                     optimiser.zero_grad(set_to_none=True)
-                lr = self.generators[str(scale)](z)  # x <- G(z)
+                lr = self.generate(z, scale)  # x <- G(z)
                 terms, rows = self.losses(lr, teacher, student, scale)
                 terms["total"].backward()
                 self._require_finite(terms)
@@ -130,8 +163,14 @@ class DFSRSource(UntrainedSource):
         teacher_sr = answer(teacher, lr, scale, self.precision)
         contrastive, rows = self.contrastive(lr, teacher, scale)
         student_sr = answer(student, lr, scale, self.precision)
+        if self.settings.adversary == "relative":
+            adversarial = relative_adversarial_loss(teacher_sr, student_sr, imresize(lr, scale).clamp(0, 1))
+        else:
+            adversarial = adversarial_loss(teacher_sr, student_sr)
+        squared = self.settings.reconstruction == "squared"
+        recon = (squared_reconstruction_loss if squared else reconstruction_loss)(lr, teacher_sr, scale)
         terms = generator_loss(
-            adversarial_loss(teacher_sr, student_sr), reconstruction_loss(lr, teacher_sr, scale), contrastive,
+            adversarial, recon, contrastive,
             w_recon=self.settings.w_recon, w_contrast=self.w_contrast, w_adversarial=self.settings.w_adversarial,
         )  # fmt: skip
         return terms, {"image": lr.detach(), **rows}
@@ -160,7 +199,7 @@ class DFSRSource(UntrainedSource):
         with frozen(teacher, student):
             for scale in self.banks:
                 with torch.no_grad():
-                    lr = self.generators[str(scale)](self.draw_z(self.batch, scale))
+                    lr = self.generate(self.draw_z(self.batch, scale), scale)
                 terms, _ = self.losses(lr.requires_grad_(), teacher, student, scale)
                 norms[scale] = gradient_norms({n: t for n, t in terms.items() if n != "total"}, lr)
         for rng, state in zip(self.streams().values(), before.values(), strict=True):
@@ -169,7 +208,7 @@ class DFSRSource(UntrainedSource):
 
     def streams(self) -> dict[str, torch.Generator]:
         """The random streams, by name."""
-        return {"rng": self._rng, "bank_rng": self._bank_rng}
+        return super().streams() | {"bank_rng": self._bank_rng}
 
     def notes(self, teacher: nn.Module, student: nn.Module) -> dict:
         """How far the generators have moved, what pulls at them, and which of the teacher's layers h looks at."""
@@ -178,21 +217,15 @@ class DFSRSource(UntrainedSource):
 
     def state_dict(self) -> dict:
         """Generators, their optimiser, the banks and the random streams."""
-        return {
-            "generators": self.generators.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "banks": {scale: bank.state_dict() for scale, bank in self.banks.items()},
-            **{name: rng.get_state() for name, rng in self.streams().items()},
-        }
+        banks = {scale: bank.state_dict() for scale, bank in self.banks.items()}
+        return super().state_dict() | {"optimiser": self.optimiser.state_dict(), "banks": banks}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what `state_dict` gave."""
-        self.generators.load_state_dict(state["generators"])
+        super().load_state_dict(state)
         self.optimiser.load_state_dict(state["optimiser"])
         for scale, bank in self.banks.items():
             bank.load_state_dict(state["banks"][scale], self.device)
-        for name, rng in self.streams().items():
-            rng.set_state(state[name])
 
 
 @contextmanager

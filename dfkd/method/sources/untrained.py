@@ -9,19 +9,32 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
+from dfkd.method.sources.exposure import draw_exposure, require_range
 from dfkd.networks.generator import Generator
 from dfkd.seeds import seeded, stream
 
 
 @dataclass(frozen=True)
 class UntrainedSettings(SourceSettings):
-    """A generator that is never trained."""
+    """A generator that is never trained.
+
+    Attributes:
+        exposure: range of contrasts to which generated images are set, each to one of its own; none in the paper's
+            method, which takes G(z) as it comes.
+    """
 
     method: ClassVar[str] = "untrained"
 
+    exposure: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        require_range(self.exposure)
+
     def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> UntrainedSource:
         """The generators that 'dfsr' and 'cmi' would start from, with the same seed."""
-        return UntrainedSource(config.scales, patch=config.patch, seed=config.seed, device=device_of(teacher))
+        return UntrainedSource(
+            config.scales, settings=self, patch=config.patch, seed=config.seed, device=device_of(teacher)
+        )
 
 
 class UntrainedSource(Source):
@@ -29,28 +42,49 @@ class UntrainedSource(Source):
 
     Args:
         scales: upscaling factors.
+        settings: whether exposure is varied.
         patch: side of the teacher's outputs; images have side patch / scale.
         seed: of weights and random streams.
         device: where the generators live.
     """
 
     def __init__(
-        self, scales: tuple[int, ...], *, patch: int = 48, seed: int = 0, device: torch.device | str = "cpu"
-    ):
-        self.device = device
+        self, scales: tuple[int, ...], *, settings: UntrainedSettings = UntrainedSettings(), patch: int = 48,
+        seed: int = 0, device: torch.device | str = "cpu",
+    ):  # fmt: skip
+        self.settings, self.device = settings, device
         with seeded(seed, "generators"):
             self.generators = nn.ModuleDict({str(s): Generator(patch // s) for s in scales}).to(device)
         self._start = [p.detach().clone() for p in self.generators.parameters()]
-        self._rng = stream(seed, "z")
+        self._rng, self._exposure_rng = stream(seed, "z"), stream(seed, "exposure")
 
     def draw_z(self, batch: int, scale: int) -> Tensor:
         """Draw z from p(z), standard normal: [batch, z_dim]."""
         return torch.randn(batch, self.generators[str(scale)].z_dim, generator=self._rng).to(self.device)
 
+    def generate(self, z: Tensor, scale: int) -> Tensor:
+        """G(z) as the networks see it: exposed, each image in its own way, where the settings ask for it.
+
+        Args:
+            z: [batch, z_dim].
+            scale: which generator.
+
+        Returns:
+            [batch, channels, patch / scale, patch / scale] in [0, 1]; differentiable.
+        """
+        images = self.generators[str(scale)](z)
+        if not self.settings.exposure:
+            return images
+        return draw_exposure(len(z), self.settings.exposure, self._exposure_rng).of(images)
+
     @torch.no_grad()
     def sample(self, batch: int, scale: int) -> Tensor:
         """G(z) for fresh z, [batch, channels, patch / scale, patch / scale]."""
-        return self.generators[str(scale)](self.draw_z(batch, scale))
+        return self.generate(self.draw_z(batch, scale), scale)
+
+    def streams(self) -> dict[str, torch.Generator]:
+        """The random streams, by name."""
+        return {"rng": self._rng, "exposure_rng": self._exposure_rng}
 
     def notes(self, teacher: nn.Module, student: nn.Module) -> dict:
         """How far the generators have moved: not at all, which a record may say."""
@@ -63,10 +97,12 @@ class UntrainedSource(Source):
         return {"generator": (moved / sum(start.square().sum() for _, start in pairs)).sqrt().item()}
 
     def state_dict(self) -> dict:
-        """Generators and the stream of z."""
-        return {"generators": self.generators.state_dict(), "rng": self._rng.get_state()}
+        """Generators and the random streams."""
+        states = {name: rng.get_state() for name, rng in self.streams().items()}
+        return {"generators": self.generators.state_dict(), **states}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what `state_dict` gave."""
         self.generators.load_state_dict(state["generators"])
-        self._rng.set_state(state["rng"])
+        for name, rng in self.streams().items():
+            rng.set_state(state[name])
