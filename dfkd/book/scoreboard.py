@@ -41,7 +41,7 @@ ROWS = {
     "everything": CMI | dict(w_contrast=1.0, parts=2),  # chapter 8
     "dead leaves": dict(method="dead-leaves"),  # chapter 10
     "sliced, then dead leaves": dict(method="dead-leaves", init="teacher"),
-    "sliced, SOAP": dict(method="dead-leaves", init="teacher", optim="soap"),
+    "sliced, SOAP": dict(method="dead-leaves", init="teacher", optim="soap", warm_up=0.02),
 }
 CORNERS = {"astronaut": (264, 40), "chelsea": (36, 90), "coffee": (100, 200), "rocket": (100, 0)}
 SIDE = 240  # divisible by 2, 3 and 4
