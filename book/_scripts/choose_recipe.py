@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dfkd import Distillation, configure, load_teacher, make_source, make_student
 from dfkd.method.answers import Answered
-from dfkd.method.sources import DeadLeavesSource
+from dfkd.method.sources import DeadLeavesSource, dead_leaves
 from dfkd.networks.precision import answer
 from dfkd.running import records
 
@@ -38,6 +38,8 @@ ROWS: dict[str, dict] = {
     "squared error in the last third": {"squared": 1 / 3},
     "textures": {"textured": 1.0},
     "half of the canvases textured": {"textured": 0.5},
+    "half textured, all in focus": {"textured": 0.5, "leaves": {"DEFOCUS": 0.0}},
+    "twice as many leaves": {"leaves": {"SHAPES_PER_PIXEL": 6000 / 512**2}},
     "step size 2.4e-3": {"lr": 2.4e-3},
     "step size 6e-4": {"lr": 6e-4},
     "answers used once": {"reuse": 1},
@@ -113,6 +115,9 @@ def outcome(row: tuple[str, int]) -> dict:
     name, seed = row
     settings = BASE | ROWS[name] | {"seed": seed}
     run, wrapper = settings.pop("run", "Distillation"), settings.pop("teacher", None)
+    painted = settings.pop("leaves", {})
+    as_they_are = {name: getattr(dead_leaves, name) for name in painted}
+    vars(dead_leaves).update(painted)
     config, teacher = configure(**settings), load_teacher("vdsr")
     asked = globals()[wrapper](teacher) if wrapper else teacher
     source = make_source(config, teacher)
@@ -120,6 +125,7 @@ def outcome(row: tuple[str, int]) -> dict:
     started = time.process_time()
     list(task.rounds())
     spent = time.process_time() - started
+    vars(dead_leaves).update(as_they_are)
     return {"agreement": agreement(task.averaged.module), "cpu_seconds": round(spent, 1)}
 
 
