@@ -49,6 +49,7 @@ ROWS: dict[str, dict] = {
     "batch 8, twice the updates": {"batch": 8, "steps": 2400},
     "a quarter from an untrained generator": {"method": "untrained", "dead_leaves": 0.75},
     "the harder half of twice as many images": {"run": "Harder"},
+    "the harder half, used eight times": {"run": "Harder", "reuse": 8},
     "teacher averaged over eight orientations": {"teacher": "Orientations"},
 }
 
