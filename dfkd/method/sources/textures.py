@@ -1,6 +1,6 @@
 """Surfaces for leaves: grain, stripes, weave and shading, as fields over a whole canvas that a leaf shows a part of.
 
-After the textures and the optics of VibrantLeaves (Achddou, Gousseau and Ladjal, 2025), much simplified: flat leaves
+After the textures and the optics of VibrantLeaves (Achddou et al., 2025), much simplified: flat leaves
 teach edges, and photographs are not edges alone.
 """
 
