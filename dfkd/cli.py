@@ -99,13 +99,13 @@ def distill(
     if len(shape) < 2:
         shape = zoo.student_shape(zoo.load_teacher(teacher)) | shape
     device = device or "cpu"
-    if precision is None:
-        precision, why = preferred(device)
-        typer.echo(f"computing in {precision} ({why}); --precision decides otherwise", err=True)
+    faster, why = preferred(device)
+    config = configure(method, blocks=shape["blocks"], precision=precision or faster, **given)
     job = distill_job(
-        teacher, shape["width"], configure(method, blocks=shape["blocks"], precision=precision, **given),
-        device=device, images=images, command=records.command(), started=records.now(),
-    )  # fmt: skip
+        teacher, shape["width"], config, device=device, images=images, command=records.command(), started=records.now()
+    )
+    if precision is None:
+        typer.echo(f"computing in {faster} ({why}); --precision decides otherwise", err=True)
     if minutes:
         speed = runs.measure_speed(job)
         job = replace(job, config=replace(job.config, steps=max(1, int(minutes * 60 * speed))))

@@ -609,7 +609,7 @@ def test_minutes_become_as_many_steps_as_should_fit(teacher, tmp_path, asked, mo
      (["upscale", "gone.png", "out.png", "--model", "bicubic"], "cannot read gone.png"),
      (["distill", "--teacher", "gone.safetensors"], "no model 'gone.safetensors'"),
      (["distill", "--teacher", "vdsr-small", "--method", "noise", "--w-recon", "3"],
-      "method 'noise' does not use w_recon (of dfsr, cmi)"),
+      "method 'noise' does not use w_recon (of dfsr, cmi, dfsr+, cmi+)"),
      (["distill", "--resume", "gone"], "gone holds no run")],
 )  # fmt: skip
 def test_errors_are_one_line_and_exit_code_1(arguments, words, tmp_path):

@@ -21,7 +21,7 @@ def preferred(device: str = "cpu") -> tuple[str, str]:
     Returns:
         One of `PRECISIONS`, and a few words on why.
     """
-    if torch.device(device).type == "cuda":
+    if device.startswith("cuda") and torch.cuda.is_available():  # whether it is there at all is for others to say
         major, minor = torch.cuda.get_device_capability(device)
         native, what = major >= 8, f"compute capability {major}.{minor}"
     else:

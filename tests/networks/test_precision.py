@@ -125,8 +125,15 @@ def test_torch_that_does_not_say_gets_float32(monkeypatch):
 
 @pytest.mark.parametrize("capability, expected", [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
 def test_older_graphics_cards_do_not_get_bfloat16(capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert preferred("cuda")[0] == expected
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cpu", "meta"])
+def test_device_that_is_not_there_is_left_for_others_to_refuse(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert preferred(device) == preferred("cpu")
 
 
 def test_features_are_what_the_layers_gave_though_the_network_works_in_place():
