@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 ROW = "--teacher vdsr --steps 9000 --lr 1e-3 --precision bfloat16"
 BEST = {
     "method": "dead-leaves", "textured": 0.5, "init": "teacher", "optim": "soap", "reuse": 4, "precision": "bfloat16",
-    "steps": 24_000,
+    "steps": 40_000,
 }  # fmt: skip
 STUDENTS = {
     "vdsr-half-6000": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 6000",
