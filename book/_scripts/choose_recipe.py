@@ -45,6 +45,8 @@ ROWS: dict[str, dict] = {
     "half of the canvases textured": {"textured": 0.5},
     "half textured, all in focus": {"textured": 0.5, "leaves": {"DEFOCUS": 0.0}},
     "twice as many leaves": {"leaves": {"SHAPES_PER_PIXEL": 6000 / 512**2}},
+    "twice as many leaves, half textured": {"leaves": {"SHAPES_PER_PIXEL": 6000 / 512**2}, "textured": 0.5},
+    "four times as many leaves": {"leaves": {"SHAPES_PER_PIXEL": 12000 / 512**2}},
     "step size 2.4e-3": {"lr": 2.4e-3},
     "step size 6e-4": {"lr": 6e-4},
     "answers used once": {"reuse": 1},

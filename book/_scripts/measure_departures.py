@@ -33,8 +33,8 @@ PLAN = (
     "2. What each departure brings: alone (on 'dfsr') and left out (of 'dfsr+').",
     "3. Bad images or a moving target: a generator frozen after its run, fresh student, against an untrained one.",
     "4. Does contrast add: 'cmi' against 'dfsr', 'cmi+' against 'dfsr+'; and without the adversary.",
-    "5. Weights: W_R and W_C over a decade each way, compared by agreement with the teacher on drawn images. (One look",
-    "at a single seed had shown that at W_R = 100 a relative adversary lets L_R fade the images; hence W_R = 1 as well.)",
+    "5. Weights: W_R and W_C over a decade each way, compared by agreement with the teacher on drawn images. (A single",
+    "seed had shown that at W_R = 100 a relative adversary lets L_R fade the images; hence W_R = 1 as well.)",
     "6. The reference code's step sizes and weights, at this length.",
     "A row is called better when the interval of its mean over scales excludes zero; other wordings are not used.",
 )  # fmt: skip
