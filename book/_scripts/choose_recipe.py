@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
 
@@ -32,6 +33,7 @@ from dfkd.seeds import stream
 RECORD = RECORDS / "recipe.json"
 WIDTH, SEEDS = 32, (0,)
 HELD_OUT = {"seed": 10_000, "side": 256, "patch": 192, "images": 8}
+KINDS = {"flat": 0.0, "textured": 1.0}  # share of textured canvases
 BASE = {
     "method": "dead-leaves", "init": "teacher", "optim": "soap", "precision": "bfloat16", "reuse": 4, "steps": 1200,
 }  # fmt: skip
@@ -119,30 +121,29 @@ def follow_hidden_layers(student: VDSR, teacher: VDSR, config: Config, updates: 
 
 
 @cache
-def held_out() -> dict[str, list[tuple[int, Tensor, Tensor]]]:
-    """Images of each kind with the teacher's answers: name -> scale, lr, T(lr)."""
-    teacher, found = load_teacher("vdsr").to(memory_format=torch.channels_last), {}
-    for kind, textured in (("flat", 0.0), ("textured", 1.0)):
-        found[kind] = []
-        for scale in (2, 3, 4):
-            source = DeadLeavesSource(
-                HELD_OUT["patch"], seed=HELD_OUT["seed"] + scale, side=HELD_OUT["side"], pool=HELD_OUT["images"],
-                textured=textured,
-            )  # fmt: skip
-            lr = source.sample(HELD_OUT["images"], scale)
-            with torch.no_grad():
-                found[kind].append((scale, lr, teacher(lr, scale).clamp(0, 1)))
+def held_out(kind: str) -> list[tuple[int, Tensor, Tensor]]:
+    """Images of a kind with the teacher's answers: scale, lr, T(lr)."""
+    teacher, found = load_teacher("vdsr").to(memory_format=torch.channels_last), []
+    for scale in (2, 3, 4):
+        source = DeadLeavesSource(
+            HELD_OUT["patch"], seed=HELD_OUT["seed"] + scale, side=HELD_OUT["side"], pool=HELD_OUT["images"],
+            textured=KINDS[kind],
+        )  # fmt: skip
+        lr = source.sample(HELD_OUT["images"], scale)
+        with torch.no_grad():
+            found.append((scale, lr, teacher(lr, scale).clamp(0, 1)))
     return found
 
 
 @torch.no_grad()
-def agreement(student: nn.Module) -> dict[str, list[float]]:
+def agreement(student: nn.Module, kinds: Iterable[str] = KINDS) -> dict[str, list[float]]:
     """PSNR in dB of a student's answers, the teacher's being the truth, by kind of image; at x2, x3, x4."""
 
     def decibels(scale: int, lr: Tensor, sr: Tensor) -> float:
         return round(-10 * (student(lr, scale).clamp(0, 1) - sr).double().square().mean().log10().item(), 3)
 
-    return {kind: [decibels(*one) for one in images] for kind, images in held_out().items()}
+    student = student.to(memory_format=torch.channels_last)
+    return {kind: [decibels(*one) for one in held_out(kind)] for kind in kinds}
 
 
 def outcome(row: tuple[str, int]) -> dict:

@@ -27,7 +27,7 @@ from dfkd.running import records
 
 RECORD = RECORDS / "optimisers.json"
 STEPS, SEEDS, STARTS = 400, (0, 1, 2), ("teacher", "random")
-MEASURED_AT = (50, 100, 200, 400)
+MEASURED_AT = (100, 200, 400)
 SIZES = {"adam": (3e-4, 6e-4, 1.2e-3), "muon": (3e-3, 1e-2, 3e-2), "soap": (6e-4, 1.2e-3, 2.4e-3)}
 ENDS = 0.1  # step size of head and tail, which Muon leaves to Adam, relative to Muon's own
 
@@ -59,7 +59,7 @@ def course(run: tuple[str, str, float, int]) -> list[dict]:
     for report in task.rounds():
         if report["step"] in MEASURED_AT:
             seconds += time.process_time() - before
-            found = agreement(task.averaged.module)["flat"]
+            found = agreement(task.averaged.module, ["flat"])["flat"]
             points.append({"updates": report["step"], "cpu_seconds": round(seconds, 1), "agreement": found})
             before = time.process_time()
     return points
