@@ -21,9 +21,8 @@ from dfkd.networks.photographs import upscale as upscale_image
 from dfkd.networks.precision import preferred
 from dfkd.options import with_options
 from dfkd.pixels.benchmarks import DATASETS, benchmark_files
-from dfkd.pixels.files import picture_format, read_image, write_image
+from dfkd.running import albums, records, runs
 from dfkd.running import bench as measuring
-from dfkd.running import records, runs
 from dfkd.running.devices import usable
 from dfkd.running.evaluation import evaluate as score
 from dfkd.running.jobs import TeacherJob, distill_job
@@ -216,19 +215,24 @@ def _show(scores: list[dict], as_json: bool) -> None:
 
 @app.command()
 def upscale(
-    picture: Annotated[Path, typer.Argument(help="Picture to upscale.")],
-    out: Annotated[Path, typer.Argument(help="File to write; its suffix names the format.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.")],
+    out: Annotated[Path, typer.Argument(help="File to write, its suffix names the format; or a folder for several.")],
     model: Annotated[str, typer.Option(help="Name, safetensors file, run folder, or 'bicubic'.")] = "vdsr-small",
     scale: Annotated[int, typer.Option(help="Upscaling factor.", min=2, max=8)] = 2,
     tile: Annotated[int, typer.Option(help="Side of a tile; smaller needs less memory.", min=32)] = TILE,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are there already.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Upscale a photo of any size."""
-    picture_format(out)  # before the work, not after
-    image = read_image(picture, alpha=True)
-    write_image(out, upscale_image(zoo.load_model(model).to(device), image, scale, tile=tile))
-    height, width = image.shape[-2:]
-    typer.echo(f"{out}: {width}x{height} -> {scale * width}x{scale * height} by {model}")
+    """Upscale photos of any size; camera's notes, colour profile and transparency are kept."""
+    pairs = albums.plan(pictures, out, overwrite)  # before the work, not after
+    network = zoo.load_model(model).to(device)
+    done = albums.carry_out(pairs, lambda image: upscale_image(network, image, scale, tile=tile), overwrite)
+    for _, to, (width, height), (wide, high) in done.written:
+        typer.echo(f"{to}: {width}x{height} -> {wide}x{high} by {model}")
+    for file, why in done.skipped:
+        typer.secho(f"left out {file}: {why}", err=True, fg="yellow")
+    if done.skipped:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 from typer.testing import CliRunner
 
 import dfkd
@@ -307,9 +307,79 @@ def test_upscale_over_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    result = invoke("upscale", tmp_path / "in.png", tmp_path / "out.png", "--model", "bicubic")
+    result = invoke("upscale", tmp_path / "in.png", tmp_path / "out.png", "--model", "bicubic", "--overwrite")
     assert isinstance(result.exception, ImageError) and "No space left" in str(result.exception)
     assert (tmp_path / "out.png").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_upscale_of_folders_skips_what_it_cannot_read_and_says_so(tmp_path):
+    (tmp_path / "album").mkdir()
+    for name in ("a.png", "b.jpg", "c.tif"):
+        Image.fromarray(_photo(20, 24, 3)).save(tmp_path / "album" / name)
+    (tmp_path / "album" / "broken.png").write_bytes(b"\x89PNG but no more")
+    (tmp_path / "album" / "notes.txt").write_text("no picture")
+    Image.fromarray(_photo(20, 24, 3)).save(tmp_path / "one.webp")
+    out = tmp_path / "large"
+    command = ("upscale", tmp_path / "album", tmp_path / "one.webp", out, "--model", "bicubic")
+    result = invoke(*command)
+    assert result.exit_code == 1 and "left out" in result.stderr and "broken.png" in result.stderr
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.jpg", "c.tif", "one.webp"]
+    assert all(Image.open(p).size == (48, 40) for p in out.iterdir())
+    before = {p: p.read_bytes() for p in out.iterdir()}
+    (out / "b.jpg").unlink()
+    again = invoke(*command)  # only what is missing is made again, and nothing is replaced unasked
+    assert again.exit_code == 1 and again.stdout.count("->") == 1 and "a.png is there already" in again.stderr
+    assert all(p.read_bytes() == content for p, content in before.items())
+
+
+def test_upscale_never_replaces_unasked(tmp_path):
+    Image.fromarray(_photo(20, 24, 3)).save(tmp_path / "in.png")
+    (tmp_path / "out.png").write_text("mine")
+    command = ("upscale", tmp_path / "in.png", tmp_path / "out.png", "--model", "bicubic")
+    refused = invoke(*command)
+    assert isinstance(refused.exception, ImageError) and "--overwrite" in str(refused.exception)
+    assert (tmp_path / "out.png").read_text() == "mine"
+    assert invoke(*command, "--overwrite").exit_code == 0 and Image.open(tmp_path / "out.png").size == (48, 40)
+    itself = invoke("upscale", tmp_path / "in.png", tmp_path, "--model", "bicubic", "--overwrite")
+    assert "would replace the picture it is made from" in str(itself.exception)
+
+
+def test_upscale_of_two_pictures_of_one_name_is_refused(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(_photo(20, 24, 3)).save(tmp_path / folder / "x.png")
+    result = invoke("upscale", tmp_path / "a", tmp_path / "b", tmp_path / "out", "--model", "bicubic")
+    assert "several pictures would become" in str(result.exception) and not (tmp_path / "out").exists()
+    (tmp_path / "empty").mkdir()
+    assert "no pictures" in str(invoke("upscale", tmp_path / "empty", tmp_path / "out").exception)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_upscale_keeps_what_the_file_says_beside_its_pixels(suffix, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter turn: it is applied, and must not be applied again
+    exif[ExifTags.Base.Artist] = "somebody"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] = 24
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(_photo(20, 24, 3)).save(tmp_path / f"in{suffix}", exif=exif, icc_profile=profile)
+    result = invoke("upscale", tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", "--model", "bicubic")
+    assert result.exit_code == 0, result.output
+    out = Image.open(tmp_path / f"out{suffix}")
+    notes = out.getexif()
+    assert out.size == (40, 48) and notes.get(ExifTags.Base.Orientation, 1) == 1
+    assert notes[ExifTags.Base.Artist] == "somebody" and out.info["icc_profile"] == profile
+    if suffix != ".tif":  # whose own tags say the size
+        assert notes.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] == 40
+
+
+def test_upscale_keeps_sixteen_bits_of_grey(tmp_path):
+    ramp = np.linspace(20_000, 21_000, 24 * 20).reshape(20, 24).astype(np.uint16)  # four grey levels of eight bits
+    Image.fromarray(ramp).save(tmp_path / "in.png")
+    assert invoke("upscale", tmp_path / "in.png", tmp_path / "out.png", "--model", "bicubic").exit_code == 0
+    out = np.asarray(Image.open(tmp_path / "out.png")).astype(int)
+    assert out.shape == (40, 48) and len(np.unique(out)) > 500 and abs(out.mean() - 20_500) < 20
+    assert invoke("upscale", tmp_path / "in.png", tmp_path / "out.jpg", "--model", "bicubic").exit_code == 0
+    assert Image.open(tmp_path / "out.jpg").mode == "L"
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------

@@ -6,17 +6,40 @@ import io
 import os
 import warnings
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dfkd.errors import ImageError
 from dfkd.writing import replacing
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel photo; more is nearly always a decompression bomb or a wrong file
+DESCRIPTIVE = {
+    getattr(ExifTags.Base, name)
+    for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright", "ExifOffset",
+                 "GPSInfo")
+}  # fmt: skip
+SIXTEEN_BITS = ("I;16", "I;16B", "I")  # modes of 16-bit grey, which Pillow may widen to 32
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a picture's file holds beside its pixels.
+
+    Attributes:
+        depth: bits of a value that are worth keeping, 8 or 16.
+        exif: the camera's notes, without a rotation, since it has been applied; None where there are none.
+        profile: the ICC profile that says what its colours mean; None where there is none.
+    """
+
+    depth: int = 8
+    exif: bytes | None = None
+    profile: bytes | None = None
 
 
 def read_image(path: str | os.PathLike, *, alpha: bool = False, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -37,6 +60,13 @@ def read_image(path: str | os.PathLike, *, alpha: bool = False, max_pixels: int 
     Raises:
         ImageError: no such file, empty, truncated, not a picture, or too large.
     """
+    return read_photograph(path, alpha=alpha, max_pixels=max_pixels)[0]
+
+
+def read_photograph(
+    path: str | os.PathLike, *, alpha: bool = True, max_pixels: int = MAX_PIXELS
+) -> tuple[Tensor, Surroundings]:
+    """Read a picture with what its file holds beside the pixels; arguments, tensor and errors as for `read_image`."""
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -48,7 +78,7 @@ def read_image(path: str | os.PathLike, *, alpha: bool = False, max_pixels: int 
         with _limited_to(max_pixels):
             picture = Image.open(io.BytesIO(content))
             picture.load()
-            return _to_tensor(ImageOps.exif_transpose(picture), alpha)
+            return _to_tensor(ImageOps.exif_transpose(picture), alpha), _surroundings(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{path} is above the limit of {max_pixels:,} pixels; crop it, or raise max_pixels ({error})"
@@ -72,8 +102,18 @@ def _limited_to(max_pixels: int):
         Image.MAX_IMAGE_PIXELS = before
 
 
+def _surroundings(picture: Image.Image) -> Surroundings:
+    profile = None if picture.mode == "CMYK" else picture.info.get("icc_profile")  # it has become RGB
+    exif = picture.getexif()
+    # A TIFF has its layout among its tags; of these only what people or cameras wrote goes into another file.
+    foreign = set(exif) - DESCRIPTIVE if picture.format == "TIFF" else set()
+    for tag in {ExifTags.Base.Orientation, *foreign} & set(exif):
+        del exif[tag]
+    return Surroundings(16 if picture.mode in SIXTEEN_BITS else 8, exif.tobytes() if exif else None, profile)
+
+
 def _to_tensor(picture: Image.Image, alpha: bool) -> Tensor:
-    if picture.mode in ("I;16", "I;16B", "I"):  # 16-bit grey, which Pillow may widen to 32
+    if picture.mode in SIXTEEN_BITS:
         return _batch(picture, 65535)
     if picture.mode == "F":
         return _batch(picture, _white_of_floats(np.asarray(picture)))
@@ -101,13 +141,17 @@ def _batch(picture: Image.Image, white: int) -> Tensor:
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """One image in [0, 1], [(1,) channels, height, width], as rounded uint8 [height, width(, channels)]."""
+    return _whole_numbers(image, 255).astype(np.uint8)
+
+
+def _whole_numbers(image: Tensor, white: int) -> np.ndarray:
     if image.dim() == 4 and len(image) == 1:
         image = image[0]
     if image.dim() != 3 or len(image) not in (1, 3, 4) or not image.is_floating_point() or not image.numel():
         raise ImageError(f"a picture is one float tensor [1, 1 or 3 or 4, height, width], not {tuple(image.shape)}")
     if not torch.isfinite(image).all():
         raise ImageError("some pixels are not finite; the network that made them is damaged")
-    pixels = image.detach().cpu().float().clamp(0, 1).mul_(255).round_().byte()
+    pixels = image.detach().cpu().float().clamp(0, 1).mul_(white).round_()
     return pixels.permute(1, 2, 0).squeeze(-1).numpy()
 
 
@@ -123,22 +167,26 @@ def picture_format(path: str | os.PathLike) -> str:
     return name
 
 
-def write_image(path: str | os.PathLike, image: Tensor) -> None:
+def write_image(path: str | os.PathLike, image: Tensor, surroundings: Surroundings = Surroundings()) -> None:
     """Write an image; the suffix names the format, and nothing is left behind when it fails.
 
     Args:
         path: the file to write, for example ``photo.png``.
         image: [1, channels, height, width] in [0, 1]; values outside are clamped. Channels: 1, 3, or 4 with alpha.
+        surroundings: what else to put into the file; 16 bits only for grey, and where the format has them.
 
     Raises:
         ImageError: an unknown suffix, a shape no picture has, or a folder or disk that cannot take the file.
     """
     path = Path(path)
     format_name = picture_format(path)
-    picture = Image.fromarray(to_uint8(image))
+    deep = surroundings.depth == 16 and image.shape[-3] == 1 and format_name in ("PNG", "TIFF")
+    picture = Image.fromarray(_whole_numbers(image, 65535).astype(np.uint16) if deep else to_uint8(image))
     if format_name == "JPEG" and picture.mode == "RGBA":
         raise ImageError(f"{path.name}: JPEG has no transparency; write a .png or .webp")
-    options = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
+    options: dict[str, Any] = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
+    options |= {"exif": _resized(surroundings.exif, *picture.size)} if surroundings.exif else {}
+    options |= {"icc_profile": surroundings.profile} if surroundings.profile else {}
     if not path.parent.is_dir():
         raise ImageError(f"cannot write {path}: there is no folder {path.parent}")
     try:
@@ -148,3 +196,15 @@ def write_image(path: str | os.PathLike, image: Tensor) -> None:
         raise
     except (ValueError, KeyError) as error:  # Pillow's, of a picture that the format cannot hold
         raise ImageError(f"cannot write {path}: {error}") from error
+
+
+def _resized(exif: bytes, width: int, height: int) -> bytes:
+    """A camera's notes with another size, where they name one, and without the thumbnail."""
+    notes = Image.Exif()
+    notes.load(exif)
+    details = notes.get_ifd(ExifTags.IFD.Exif)
+    for tag, size in ((ExifTags.Base.ExifImageWidth, width), (ExifTags.Base.ExifImageHeight, height)):
+        if tag in details:
+            details[tag] = size
+    notes.get_ifd(ExifTags.IFD.IFD1).clear()
+    return notes.tobytes()
