@@ -3,11 +3,12 @@
     python book/_scripts/store_outputs.py book/01_super_resolution.ipynb ...
 
 Figures are stored with a palette of 256 colours (the book itself draws them anew), printed lines as one output a cell,
-and nothing that differs between two runs of the same code, such as when each cell ran.
+and nothing that differs between two runs of the same code or two machines, such as when each cell ran and in which folder.
 """
 
 import base64
 import io
+import re
 import sys
 
 import nbformat
@@ -16,6 +17,7 @@ from PIL import Image
 
 KEPT_METADATA = ("kernelspec", "language_info", "mystnb")
 STARTUP_SECONDS = 240
+FOLDERS = re.compile(r"/[^\s\x1b]*/(?=site-packages/|dfkd/)")
 
 
 def with_palette(png: str) -> str:
@@ -35,6 +37,8 @@ def tidy(cell):
         if before and output.output_type == before.output_type == "stream" and output.name == before.name:
             before.text += output.text  # a kernel sends what is printed in as many pieces as it likes
             continue
+        if output.output_type == "error":  # whose traceback names folders of this machine
+            output.traceback = [FOLDERS.sub("", line) for line in output.traceback]
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = with_palette(output.data["image/png"])
         outputs.append(output)
