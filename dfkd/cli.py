@@ -16,7 +16,7 @@ from dfkd.method.settings import Config, configure
 from dfkd.method.sources import METHODS
 from dfkd.networks import zoo
 from dfkd.networks.onnx import export_onnx
-from dfkd.networks.photographs import TILE
+from dfkd.networks.photographs import TILE, Colour
 from dfkd.networks.photographs import upscale as upscale_image
 from dfkd.networks.precision import preferred
 from dfkd.options import with_options
@@ -240,10 +240,12 @@ def export(
     model: Annotated[str, typer.Argument(help="Name, safetensors file or run folder; see 'dfkd models'.")],
     out: Annotated[Path, typer.Argument(help="ONNX file to write.")],
     scale: Annotated[int, typer.Option(help="Upscaling factor, fixed in the file.", min=2, max=8)] = 2,
+    colour: Annotated[bool, typer.Option("--colour", help="RGB in and out, in [0, 1], not luma alone.")] = False,
     check: Annotated[bool, typer.Option(help="Run the file with onnxruntime and compare with PyTorch.")] = True,
 ) -> None:
     """Write a network as ONNX, for images of any size."""
-    difference = export_onnx(zoo.load_model(model), out, scale, check=check)
+    network, channels = (Colour(zoo.load_model(model)), 3) if colour else (zoo.load_model(model), 1)
+    difference = export_onnx(network, out, scale, channels=channels, check=check)
     found = f", differs from PyTorch by at most {difference:.0e}" if check else ""
     typer.echo(f"{out}: {model} at x{scale}, {out.stat().st_size / 1000:.0f} kB{found}")
 

@@ -3,7 +3,8 @@
     python book/_scripts/store_outputs.py book/01_super_resolution.ipynb ...
 
 Figures are stored with a palette of 256 colours (the book itself draws them anew), printed lines as one output a cell,
-and nothing that differs between two runs of the same code or two machines, such as when each cell ran and in which folder.
+and nothing that differs between two runs of the same code or two machines, such as when each cell ran, and in which
+folder.
 """
 
 import base64

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 from tqdm.auto import tqdm
 
 from dfkd.errors import ImageError
 from dfkd.networks.base import reach_of
-from dfkd.pixels.colour import rgb_to_ycbcr, ycbcr_to_rgb
+from dfkd.pixels.colour import as_convolutions, rgb_to_ycbcr, ycbcr_to_rgb
 from dfkd.pixels.resize import imresize
 
 TILE = 192  # side of a low-resolution tile; at x4 a tile is 768 pixels wide, about 150 MB in a network of 64 channels
@@ -65,3 +66,32 @@ def _upscale_tile(model: nn.Module, image: Tensor, scale: int) -> Tensor:
     luma = model(ycbcr[:, :1].to(device), scale).cpu()
     rgb = ycbcr_to_rgb(torch.cat([luma, imresize(ycbcr[:, 1:], scale)], dim=1)).clamp(0, 1)
     return torch.cat([rgb, imresize(image[:, 3:], scale).clamp(0, 1)], dim=1) if image.shape[1] == 4 else rgb
+
+
+class Colour(nn.Module):
+    """A network on luma as one on colour: luma through the network, chroma bicubically, as `upscale` does it.
+
+    Args:
+        model: ``model(lr, scale)`` on luma.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        for name, tensors in zip(("apart", "together"), as_convolutions(), strict=True):
+            for part, tensor in zip(("weight", "bias"), tensors, strict=True):
+                self.register_buffer(f"{name}_{part}", tensor)
+
+    def forward(self, rgb: Tensor, scale: int) -> Tensor:
+        """Upscale colour images.
+
+        Args:
+            rgb: [batch, 3, height, width] in [0, 1].
+            scale: upscaling factor.
+
+        Returns:
+            [batch, 3, scale * height, scale * width] in [0, 1].
+        """
+        ycbcr = conv2d(rgb, self.apart_weight, self.apart_bias)
+        large = torch.cat([self.model(ycbcr[:, :1], scale), imresize(ycbcr[:, 1:], scale)], dim=1)
+        return conv2d(large, self.together_weight, self.together_bias).clamp(0, 1)

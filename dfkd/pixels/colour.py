@@ -35,6 +35,16 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
     return torch.einsum("cy,byhw->bchw", torch.linalg.inv(_TO_YCBCR).to(ycbcr.device), centred).to(ycbcr.dtype)
 
 
+def as_convolutions() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """`rgb_to_ycbcr` and `ycbcr_to_rgb` as weights [3, 3, 1, 1] and biases [3] of convolutions, in float32.
+
+    For what cannot compute in float64, as files for other runtimes; the results differ by some 1e-6.
+    """
+    back = torch.linalg.inv(_TO_YCBCR)
+    pairs = ((_TO_YCBCR / 255, _OFFSET / 255), (back * 255, -back @ _OFFSET))
+    return tuple((weight.float()[..., None, None], bias.float()) for weight, bias in pairs)
+
+
 def require_unit_range(image: Tensor, what: str = "an image") -> None:
     """Refuse what is no image in [0, 1] (with room for what bicubic overshoots): bytes, or floats up to 255.
 

@@ -244,3 +244,22 @@ def test_command_errors(tmp_path):
     assert isinstance(invoke("export", "nobody", tmp_path / "m.onnx").exception, UnknownName)
     assert invoke("export", "bicubic", tmp_path / "m.onnx", "--scale", 1).exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [VDSR, EDSR])
+def test_colour_file_enlarges_as_upscale_does(kind, tmp_path):
+    from dfkd.networks.photographs import Colour
+
+    model = new(kind)
+    export_onnx(Colour(model), tmp_path / "colour.onnx", 2, channels=3, check=True)
+    rgb = torch.rand(1, 3, 21, 30, generator=torch.Generator().manual_seed(1))
+    found = load_onnx(tmp_path / "colour.onnx")(rgb)
+    assert found.shape == (1, 3, 42, 60)
+    torch.testing.assert_close(found, dfkd.upscale(model, rgb, 2), atol=2e-4, rtol=0)
+
+
+def test_colour_by_command(tmp_path):
+    out = tmp_path / "c.onnx"
+    result = CliRunner().invoke(app, ["export", "vdsr-small", str(out), "--scale", "2", "--colour"])
+    assert result.exit_code == 0, result.output
+    assert load_onnx(out)(torch.rand(1, 3, 8, 9)).shape == (1, 3, 16, 18)
