@@ -1,4 +1,4 @@
-"""The command line: ``dfkd train-teacher | distill | evaluate | upscale | export | verify | bench | models``."""
+"""The command line: ``dfkd distill | evaluate | upscale | export | verify | check-teacher | ...``, see ``dfkd --help``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dfkd.networks.photographs import upscale as upscale_image
 from dfkd.networks.precision import preferred
 from dfkd.options import with_options
 from dfkd.pixels.benchmarks import DATASETS, benchmark_files
-from dfkd.running import albums, records, runs
+from dfkd.running import albums, checks, records, runs
 from dfkd.running import bench as measuring
 from dfkd.running.devices import usable
 from dfkd.running.evaluation import evaluate as score
@@ -248,6 +248,22 @@ def export(
     difference = export_onnx(network, out, scale, channels=channels, check=check)
     found = f", differs from PyTorch by at most {difference:.0e}" if check else ""
     typer.echo(f"{out}: {model} at x{scale}, {out.stat().st_size / 1000:.0f} kB{found}")
+
+
+@app.command()
+def check_teacher(
+    teacher: Annotated[str, typer.Argument(help="Name, safetensors file or run folder.")],
+    scale: Annotated[
+        list[int] | None, typer.Option(help="Repeat for several.", show_default="those it names, or 2, 3, 4")
+    ] = None,
+) -> None:
+    """Is a network fit to be a teacher, and by which method? Looks at shapes, values, gradients and plausibility."""
+    verdict = checks.check_teacher(zoo.load_teacher(teacher), scale)
+    for finding in verdict.findings:
+        typer.echo(f"{finding.what:<10} {'ok' if finding.well else 'NO':<4} {finding.says}")
+    if not verdict.methods:
+        raise TrainingError(f"{teacher} cannot be a teacher as it is; see what says NO above")
+    typer.echo(f"methods that fit: {', '.join(verdict.methods)}")
 
 
 @app.command()
