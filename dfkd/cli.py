@@ -1,4 +1,4 @@
-"""The command line: ``dfkd distill | evaluate | upscale | export | verify | check-teacher | ...``, see ``dfkd --help``."""
+"""The command line: ``dfkd distill | evaluate | upscale | export | verify | check-teacher | ...``."""
 
 from __future__ import annotations
 
