@@ -23,7 +23,7 @@ def with_options(*settings: type, of: str = "", leave_out: Iterable[str] = ()) -
     Args:
         settings: dataclasses whose docstrings describe their fields.
         of: name of a class attribute; the help of an option ends with its values in those classes that have both it and
-            the option's field.
+            the option's field, and with their default where it is another one.
         leave_out: fields that get no option.
     """
 
@@ -54,7 +54,10 @@ def _options(settings: Iterable[type], of: str, leave_out: set[str]) -> list[ins
         for field in fields(kind):
             if field.name in leave_out or field.name in known:
                 continue
-            owners = [vars(k)[of] for k in settings if isinstance(vars(k).get(of), str) and field.name in describe(k)]
+            owners = [
+                vars(k)[of] + ("" if (own := _default_of(k, field.name)) == field.default else f" ({_shown(own)})")
+                for k in settings if isinstance(vars(k).get(of), str) and field.name in describe(k)
+            ]  # fmt: skip
             known[field.name] = _option(field, hints[field.name], words[field.name], owners)
     return list(known.values())
 
@@ -66,8 +69,17 @@ def _option(field: Any, hint: Any, words: str, owners: list[str]) -> inspect.Par
     text = words[0].upper() + words[1:].rstrip(".") + ("; repeat for several." if repeated else ".")
     if owners:
         text += f" For {', '.join(owners)}."
-    shown = " ".join(map(str, field.default or ())) if repeated else field.default
-    default = False if shown in (None, "") else str(shown)  # where there is none, the words say what is done
+    default = _shown(field.default) or False  # where there is none, the words say what is done
     plain = LISTS[hint] if repeated else next(kind for kind in (get_args(hint) or (hint,)) if kind is not NoneType)
     annotation = Annotated[plain | None, typer.Option(*flags, help=text, show_default=default)]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _default_of(settings: type, name: str) -> Any:
+    return next(field.default for field in fields(settings) if field.name == name)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
+    return "" if default is None else str(default)

@@ -613,7 +613,7 @@ def test_help_of_a_setting_says_which_methods_use_it():
     options = {option.name: option.help for option in typer.main.get_command(app).commands["distill"].params}
     assert options["w_recon"].endswith(" For dfsr, cmi, dfsr+, cmi+.")
     assert options["negatives"].endswith(" For cmi, cmi+.")
-    assert options["exposure"].endswith(" For untrained, dfsr, cmi, dfsr+, cmi+.")
+    assert options["exposure"].endswith(" For untrained, dfsr, cmi, dfsr+ (0.1 1.0), cmi+ (0.1 1.0).")
     assert options["side"].endswith(" For dead-leaves.") and " For " not in options["clip"]
 
 

@@ -32,7 +32,7 @@ def make_student(config: Config, width: int, teacher: nn.Module | None = None, s
         if config.blocks != getattr(teacher, "blocks", None):
             raise TrainingError(f"init 'teacher' keeps the teacher's depth: give as many blocks, not {config.blocks}")
         images = -(-SLICED_ON // config.patch**2)
-        return slice_teacher(teacher, width, source, config.scales, images, seed=config.seed)
+        return slice_teacher(teacher, width, source, config.scales, images=images, seed=config.seed)
     first = split(config.blocks, config.parts)[0]
     with seeded(config.seed, "student"):
         student = VDSR(width, 0 if config.init == "identity" else first)

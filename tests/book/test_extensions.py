@@ -193,7 +193,7 @@ def test_commands_are_described_as_their_help_does():
     assert any(row.startswith("| `--steps` | Updates of the student") and "Default: 6000." in row for row in rows)
     assert "| `--seed` | Of all random streams. Default: 0. |" in rows
     assert any(row.startswith("| `--width` |") and row.endswith("Default: half the teacher's. |") for row in rows)
-    assert any(row.startswith("| `--w-contrast` |") and "For cmi. Default: 10.0." in row for row in rows)
+    assert any(row.startswith("| `--w-contrast` |") and "For cmi, cmi+ (1.0). Default: 10.0." in row for row in rows)
     assert len(rows) == 4 + len(command.params)
 
 

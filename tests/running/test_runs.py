@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 import time
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,7 +115,7 @@ def test_teachers_training_goes_on_where_it_is_told(photos, tmp_path):
 
 @pytest.fixture
 def _few_images_to_slice_on(monkeypatch):
-    monkeypatch.setattr(students, "slice_teacher", partial(students.slice_teacher, images=8))
+    monkeypatch.setattr(students, "SLICED_ON", 8 * 48**2)
 
 
 @pytest.mark.usefixtures("_few_images_to_slice_on")
