@@ -5,10 +5,10 @@ Nothing here decides how a run goes: figures of one machine at one moment, to be
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -167,7 +167,7 @@ def _train(teacher: nn.Module, width: int, config: Config, seconds: float) -> tu
     return run.averaged.module, run.step
 
 
-def latency(network: str, height: int, width: int, runtime: str, scale: int = 2) -> dict[str, float]:
+def latency(network: str, height: int, width: int, runtime: str, scale: int = 2) -> dict[str, float | None]:
     """One image through a network, in a process of its own.
 
     Args:
@@ -178,7 +178,8 @@ def latency(network: str, height: int, width: int, runtime: str, scale: int = 2)
         scale: upscaling factor.
 
     Returns:
-        'milliseconds', the median of several passes, and 'megabytes', what the process grew by at its largest.
+        'milliseconds', the median of several passes, and 'megabytes', what the process grew by at its largest; None
+        where the system does not say.
 
     Raises:
         ExportError: for 'onnxruntime', a package is missing.
@@ -225,11 +226,11 @@ def report(found: dict) -> Iterator[str]:
     for one in found["latency"]:
         yield (
             f"{one['network']:<18} {one['size']:<10} {one['runtime']:<12} "
-            f"{one['milliseconds']:>8.1f} {one['megabytes']:>7.1f}"
+            f"{one['milliseconds']:>8.1f} {'' if one['megabytes'] is None else one['megabytes']:>7}"
         )
 
 
-def _time_passes(file: Path, lr, scale: int, threads: int) -> dict[str, float]:
+def _time_passes(file: Path, lr, scale: int, threads: int) -> dict[str, float | None]:
     torch.set_num_threads(threads)
     lr = torch.from_numpy(lr)
     if file.suffix == ".onnx":
@@ -238,18 +239,26 @@ def _time_passes(file: Path, lr, scale: int, threads: int) -> dict[str, float]:
         network = load_model(file).to(memory_format=torch.channels_last)
         run = torch.no_grad()(lambda lr: network(lr, scale))
     run(lr[..., :16, :16])
-    before = _most_memory()
+    _forget_most_memory()
+    before = _memory("VmRSS")
     times = [_seconds(lambda: run(lr)) for _ in range(5)]
-    return {"milliseconds": round(1e3 * median(times[1:]), 1), "megabytes": round(_most_memory() - before, 1)}
+    grown = None if before is None else round(max(0.0, _memory("VmHWM") - before), 1)
+    return {"milliseconds": round(1e3 * median(times[1:]), 1), "megabytes": grown}
 
 
-def _most_memory() -> float:
-    """Most memory this process had so far, in MB; nan where the system does not say."""
+def _memory(what: str) -> float | None:
+    """Memory of this process in MB, 'VmRSS' now or 'VmHWM' at most so far; None where the system does not say."""
     try:
-        import resource
-    except ImportError:  # Windows has none
-        return float("nan")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith(f"{what}:")), None)
+
+
+def _forget_most_memory() -> None:
+    """Let 'VmHWM' begin anew: loading PyTorch takes more than a small network's pass."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _operations(teacher: nn.Module, student: nn.Module, config: Config, uses: int) -> float:

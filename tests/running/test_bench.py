@@ -2,6 +2,7 @@
 
 import json
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -69,6 +70,24 @@ def test_peak_is_that_of_a_product(monkeypatch):
     assert bench.peak("float32", seconds=0) == pytest.approx(2 * 64**3 / 0.5 / 1e9)
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system does not say how much memory")
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+def test_memory_grows_with_the_picture(runtime, teacher):
+    small, large = (bench.latency(teacher, side, side, runtime)["megabytes"] for side in (32, 512))
+    one_map = 1024**2 * 8 * 4 / 1e6  # of the eight channels, at the size shown, in MB
+    assert large > one_map > small
+
+
+def test_memory_that_is_not_told_is_left_open(monkeypatch):
+    monkeypatch.setattr(bench, "Path", lambda _: Path("/nowhere"))
+    bench._forget_most_memory()
+    assert bench._memory("VmRSS") is None
+    one = {"network": "n", "size": "1x1", "runtime": "torch", "milliseconds": 1.0, "megabytes": None}
+    loops = {name: {"images": 1.0, "gflops": 1.0, "share": 0.5} for name in ("ours", "plain")}
+    found = {"precision": "float32", "because": "", "peak_gflops": {}, "loops": loops, "learning": [], "latency": [one]}
+    assert list(bench.report(found))[-1].split() == ["n", "1x1", "torch", "1.0"]
+
+
 def test_command_reports_and_writes_a_record(teacher, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "SIZES", {"32x32": (16, 16)})
     monkeypatch.setattr(bench, "recipe", lambda teacher: SMALL)
@@ -86,5 +105,5 @@ def test_command_reports_and_writes_a_record(teacher, tmp_path, monkeypatch):
     }
     assert all(run["updates"] >= 1 and run["agreement"].keys() == {"x2", "x3", "x4"} for run in found["learning"])
     assert {one["runtime"] for one in found["latency"]} == {"torch", "onnxruntime"}
-    assert all(one["milliseconds"] > 0 <= one["megabytes"] for one in found["latency"])
+    assert all(one["milliseconds"] > 0 <= (one["megabytes"] or 0) for one in found["latency"])
     assert str(tmp_path) not in out.read_text()  # folders of this machine are no reader's business
