@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from torch import nn
 
 import dfkd
-from dfkd.errors import DfkdError, TrainingError, pick
+from dfkd.errors import DfkdError, TrainingError, UnknownName, pick
 from dfkd.method.settings import Config, configure
 from dfkd.method.sources import METHODS
 from dfkd.networks import zoo
@@ -41,6 +42,9 @@ Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this fo
 Images = Annotated[Path | None, typer.Option(help="Folder of pictures.", show_default="the 291 images, fetched")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between two checkpoints: what a kill can cost.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.", callback=usable)]
+Scale = Annotated[
+    int | None, typer.Option(help="Upscaling factor.", min=2, max=8, show_default="2, or the smallest that it serves")
+]
 SameDevice = Annotated[str | None, typer.Option("--device", help="'cpu' or 'cuda'.", show_default="the run's, or cpu")]
 
 
@@ -76,7 +80,9 @@ def distill(
     minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.", min=0.01)] = None,
     out: Out = Path("runs/distill"),
     resume: Resume = None,
-    student: Annotated[str | None, typer.Option(help=f"Its shape: {', '.join(zoo.SHAPES)}.")] = None,
+    student: Annotated[
+        str | None, typer.Option(help=f"Its shape: {', '.join(zoo.SHAPES)}, or one like vdsr:32x18, edsr:32x8.")
+    ] = None,
     width: Annotated[int | None, typer.Option(help="Or its width.", show_default="half the teacher's", min=1)] = None,
     blocks: Annotated[int | None, typer.Option(help="And its depth.", show_default="the teacher's", min=1)] = None,
     precision: Annotated[
@@ -93,15 +99,18 @@ def distill(
         return
     if minutes and "steps" in given:
         raise TrainingError("give --steps or --minutes, not both")
-    shape = zoo.SHAPES[pick("student", student, zoo.SHAPES)] if student else {}
+    shape = zoo.shape_named(student) if student else {}
     shape = {**shape, **{name: value for name, value in (("width", width), ("blocks", blocks)) if value}}
-    if len(shape) < 2:
-        shape = zoo.student_shape(zoo.load_teacher(teacher)) | shape
+    network = zoo.load_teacher(teacher)
+    if not {"width", "blocks"} <= set(shape):
+        shape = zoo.student_shape(network) | shape
+    if served := getattr(network, "scales", None):
+        given.setdefault("scales", list(served))
     device = device or "cpu"
     faster, why = preferred(device)
-    config = configure(method, blocks=shape["blocks"], precision=precision or faster, **given)
+    config = configure(method, blocks=shape.pop("blocks"), precision=precision or faster, **given)
     job = distill_job(
-        teacher, shape["width"], config, device=device, images=images, command=records.command(), started=records.now()
+        teacher, config=config, device=device, images=images, command=records.command(), started=records.now(), **shape
     )
     if precision is None:
         typer.echo(f"computing in {faster} ({why}); --precision decides otherwise", err=True)
@@ -191,7 +200,13 @@ def evaluate(
 ) -> None:
     """PSNR and SSIM of a model on benchmarks. A run folder's scores are also noted in its record."""
     network = zoo.load_model(model).to(device)
-    wanted = [(name, s) for name in dataset for s in scale or DATASETS[pick("data set", name, DATASETS)]]
+    served = getattr(network, "scales", None)
+    wanted = [
+        (name, s) for name in dataset for s in scale or DATASETS[pick("data set", name, DATASETS)]
+        if scale or served is None or s in served
+    ]  # fmt: skip
+    if not wanted:
+        raise UnknownName(f"{model} serves x{served[0]} alone, where {', '.join(dataset)} is not measured")
     for name, s in wanted:
         benchmark_files(name, s)  # a misspelt one should not cost the time of those before it
     scores = [asdict(score(network, name, s, model)) for name, s in wanted]
@@ -218,7 +233,7 @@ def upscale(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.")],
     out: Annotated[Path, typer.Argument(help="File to write, its suffix names the format; or a folder for several.")],
     model: Annotated[str, typer.Option(help="Name, safetensors file, run folder, or 'bicubic'.")] = "vdsr-small",
-    scale: Annotated[int, typer.Option(help="Upscaling factor.", min=2, max=8)] = 2,
+    scale: Scale = None,
     tile: Annotated[int, typer.Option(help="Side of a tile; smaller needs less memory.", min=32)] = TILE,
     overwrite: Annotated[bool, typer.Option(help="Replace files that are there already.")] = False,
     device: Device = "cpu",
@@ -226,6 +241,7 @@ def upscale(
     """Upscale photos of any size; camera's notes, colour profile and transparency are kept."""
     pairs = albums.plan(pictures, out, overwrite)  # before the work, not after
     network = zoo.load_model(model).to(device)
+    scale = scale or _smallest(network)
     done = albums.carry_out(pairs, lambda image: upscale_image(network, image, scale, tile=tile), overwrite)
     for _, to, (width, height), (wide, high) in done.written:
         typer.echo(f"{to}: {width}x{height} -> {wide}x{high} by {model}")
@@ -235,16 +251,23 @@ def upscale(
         raise typer.Exit(1)
 
 
+def _smallest(network: nn.Module) -> int:
+    """The scale that is meant where none is given."""
+    return min(getattr(network, "scales", None) or (2,))
+
+
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="Name, safetensors file or run folder; see 'dfkd models'.")],
     out: Annotated[Path, typer.Argument(help="ONNX file to write.")],
-    scale: Annotated[int, typer.Option(help="Upscaling factor, fixed in the file.", min=2, max=8)] = 2,
+    scale: Scale = None,
     colour: Annotated[bool, typer.Option("--colour", help="RGB in and out, in [0, 1], not luma alone.")] = False,
     check: Annotated[bool, typer.Option(help="Run the file with onnxruntime and compare with PyTorch.")] = True,
 ) -> None:
     """Write a network as ONNX, for images of any size."""
-    network, channels = (Colour(zoo.load_model(model)), 3) if colour else (zoo.load_model(model), 1)
+    network = zoo.load_model(model)
+    scale = scale or _smallest(network)
+    network, channels = (Colour(network), 3) if colour else (network, 1)
     difference = export_onnx(network, out, scale, channels=channels, check=check)
     found = f", differs from PyTorch by at most {difference:.0e}" if check else ""
     typer.echo(f"{out}: {model} at x{scale}, {out.stat().st_size / 1000:.0f} kB{found}")

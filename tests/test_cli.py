@@ -26,6 +26,7 @@ from dfkd.errors import CheckpointError, DfkdError, ImageError, TrainingError
 from dfkd.method.settings import Config, configure, names_of
 from dfkd.method.sources import METHODS
 from dfkd.networks import zoo
+from dfkd.networks.edsr import EDSR
 from dfkd.networks.vdsr import VDSR
 from dfkd.networks.weights import fingerprint, read_weights
 from dfkd.pixels.benchmarks import benchmark_files, registry
@@ -414,6 +415,33 @@ def test_student_shape_can_be_chosen(teacher, tmp_path):
         out = tmp_path / "-".join(map(str, shape))
         assert invoke(*tiny(teacher, out, "--steps", 2, *shape)).exit_code == 0
         assert tuple(dfkd.load_student(out).spec().values()) == spec
+
+
+def test_student_can_be_of_another_architecture(teacher, tmp_path):
+    out = tmp_path / "edsr"
+    assert invoke(*tiny(teacher, out, "--steps", 2, "--student", "edsr:5x2/3")).exit_code == 0
+    assert dfkd.load_student(out).spec() == {"width": 5, "blocks": 2, "scales": [2, 3], "inner": 3}
+    record = records.read_json(out / "record.json")
+    assert (record["architecture"], record["width"], record["inner"]) == ("edsr", 5, 3) and "EDSR" in record["summary"]
+    assert invoke("verify", out).exit_code == 0
+
+
+@pytest.mark.parametrize("word", ["edsr", "edsr:5", "rcan:5x2", "vdsr:5x2/3", "edsr:0x2", "edsr:5x2/"])
+def test_misspelt_student_is_told_how(word, teacher, tmp_path):
+    result = invoke(*tiny(teacher, tmp_path / "run", "--student", word))
+    assert isinstance(result.exception, DfkdError) and "edsr:64x8/16" in str(result.exception)
+
+
+def test_edsr_is_cut_out_of_an_edsr_and_resumed(tmp_path):
+    torch.manual_seed(0)
+    dfkd.save_model(tmp_path / "t.safetensors", EDSR(6, 2), role="teacher")
+    out = tmp_path / "run"
+    command = tiny(tmp_path / "t.safetensors", out, "--steps", 2, "--student", "edsr:6x2/3", "--init", "teacher",
+                   method="dead-leaves")  # fmt: skip
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    assert dfkd.load_student(out).spec() == {"width": 6, "blocks": 2, "scales": [2, 3], "inner": 3}
+    assert runs.open_run(out).job.build(resuming=True).student.spec() == dfkd.load_student(out).spec()
 
 
 def test_train_teacher_and_distil_from_its_folder(tmp_path):

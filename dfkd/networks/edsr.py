@@ -26,16 +26,20 @@ class EDSR(Network):
         width: channels of the hidden layers.
         blocks: residual blocks, two 3x3 convolutions each.
         scales: upscaling factors, each with a head of its own.
+        inner: channels between the two convolutions of a block; by default `width`. Slicing makes it smaller.
     """
 
     architecture = "edsr"
 
-    def __init__(self, width: int = 32, blocks: int = 4, scales: tuple[int, ...] = (2, 3, 4)):
+    def __init__(
+        self, width: int = 32, blocks: int = 4, scales: tuple[int, ...] = (2, 3, 4), inner: int | None = None
+    ):  # fmt: skip
         super().__init__()
         self.width, self.blocks, self.scales = width, blocks, tuple(sorted(scales))
+        self.inner = inner = inner or width
         self.head = _conv(1, width)
         self.body = nn.ModuleList(
-            nn.Sequential(_conv(width, width), nn.ReLU(), _conv(width, width, QUIET)) for _ in range(blocks)
+            nn.Sequential(_conv(width, inner), nn.ReLU(), _conv(inner, width, QUIET)) for _ in range(blocks)
         )
         self.heads = nn.ModuleDict({str(scale): _conv(width, scale**2, QUIET) for scale in self.scales})
 
@@ -61,18 +65,24 @@ class EDSR(Network):
 
     def spec(self) -> dict[str, Any]:
         """What `EDSR(**spec)` needs to build a network of this shape."""
-        return {"width": self.width, "blocks": self.blocks, "scales": list(self.scales)}
+        return _spec(self.width, self.blocks, list(self.scales), self.inner)
 
     @classmethod
     def spec_of(cls, weights: dict[str, Tensor]) -> dict[str, Any]:
         """The shape of the network with these weights."""
         blocks = sum(bool(re.fullmatch(r"body\.\d+\.0\.weight", name)) for name in weights)
         scales = sorted(int(found[1]) for name in weights if (found := re.fullmatch(r"heads\.([2-9])\.weight", name)))
-        return {"width": len(weights.get("head.weight", ())), "blocks": blocks, "scales": scales}
+        width = len(weights.get("head.weight", ()))
+        return _spec(width, blocks, scales, len(weights.get("body.0.0.weight", range(width))))
 
     def reach(self, scale: int) -> int:
         """A pixel a convolution, all on the low-resolution image."""
         return 2 * self.blocks + 2
+
+
+def _spec(width: int, blocks: int, scales: list[int], inner: int) -> dict[str, Any]:
+    """Without `inner` where it is the width, as files were before there was one."""
+    return {"width": width, "blocks": blocks, "scales": scales, **({} if inner == width else {"inner": inner})}
 
 
 def _conv(inputs: int, outputs: int, gain: float = 1.0) -> nn.Conv2d:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from dfkd.errors import CheckpointError, UnknownName, pick
 from dfkd.networks.base import Network
 from dfkd.networks.edsr import EDSR
+from dfkd.networks.foreign import SUFFIXES, load_foreign
 from dfkd.networks.vdsr import VDSR
 from dfkd.networks.weights import read_description, read_pickled_module, read_weights, write_weights
 from dfkd.pixels.benchmarks import VDSR_CHECKPOINT, fetch
@@ -50,15 +52,16 @@ def load_model(name: str | os.PathLike = "vdsr-small") -> nn.Module:
     """A network by name, by safetensors file, or by the folder of a finished run.
 
     Args:
-        name: one of `names()`, the path of a ``.safetensors`` file that `save_model` wrote, or a run folder; see
-            `path_meant` for which of them a word means. Without, the book's teacher.
+        name: one of `names()`, the path of a ``.safetensors`` file that `save_model` wrote, a run folder, or a file of
+            weights from elsewhere (see `dfkd.networks.foreign`); see `path_meant` for which of them a word means.
+            Without, the book's teacher.
 
     Returns:
         The network, frozen, in evaluation mode: ``model(lr, scale)``.
 
     Raises:
         UnknownName: neither a known name nor a path.
-        CheckpointError: a file that is damaged, holds code, or is not one of ours.
+        CheckpointError: a file that is damaged, holds code, or belongs to no network that is known.
     """
     path = path_meant(name, names())
     if path is None:
@@ -67,7 +70,7 @@ def load_model(name: str | os.PathLike = "vdsr-small") -> nn.Module:
         path = _finished(path)
     if not path.exists():
         raise UnknownName(f"no model {str(name)!r}: not a file, not a run folder, none of {', '.join(names())}")
-    return _build(path).eval().requires_grad_(False)
+    return _load_file(path).eval().requires_grad_(False)
 
 
 load_teacher = load_student = load_model  # by what one wants it for
@@ -119,11 +122,40 @@ def student_shape(teacher: nn.Module) -> dict[str, int]:
     """The paper's choice of student: as deep as the teacher, half as wide.
 
     Raises:
-        CheckpointError: the teacher's class does not say what its half is; give width and blocks.
+        CheckpointError: the teacher's class does not say what its half is; give the student's shape.
     """
     if not hasattr(teacher, "halved"):
-        raise CheckpointError(f"cannot halve a {type(teacher).__name__}; give the student's width and blocks")
+        name = getattr(teacher, "name", type(teacher).__name__)
+        raise CheckpointError(f"cannot halve a {name}: say which student, for example --student edsr:32x8")
     return teacher.halved()
+
+
+def shape_named(text: str) -> dict[str, Any]:
+    """The shape of a student in a word.
+
+    Args:
+        text: one of `SHAPES`, or architecture, width and blocks, as ``vdsr:32x18`` and ``edsr:32x8``; with a slash the
+            channels inside a residual block, as ``edsr:64x8/16``.
+
+    Returns:
+        'architecture', 'width', 'blocks' and, where it is given, 'inner'.
+
+    Raises:
+        UnknownName: neither.
+
+    >>> shape_named("edsr:32x8")
+    {'architecture': 'edsr', 'width': 32, 'blocks': 8}
+    """
+    if text in SHAPES:
+        return {"architecture": "vdsr", **SHAPES[text]}
+    found = re.fullmatch(r"(\w+):(\d{1,4})x(\d{1,4})(?:/(\d{1,4}))?", text)
+    numbers = [int(n) for n in found.groups()[1:] if n] if found else []
+    if not found or found[1] not in ARCHITECTURES or min(numbers) < 1 or (found[4] and found[1] != "edsr"):
+        raise UnknownName(
+            f"unknown student {text!r}; choose one of: {', '.join(SHAPES)}, or architecture:widthxblocks, as in "
+            "vdsr:32x18, edsr:32x8, or edsr:64x8/16 with 16 channels inside its blocks"
+        )
+    return {"architecture": found[1], **dict(zip(("width", "blocks", "inner"), numbers, strict=False))}
 
 
 def _packaged() -> dict[str, Path]:
@@ -131,6 +163,20 @@ def _packaged() -> dict[str, Path]:
     folder = files("dfkd").joinpath("weights")
     found = sorted(file.name for file in folder.iterdir() if file.name.endswith(".safetensors"))
     return {name.removesuffix(".safetensors"): folder.joinpath(name) for name in found}
+
+
+def _load_file(path: Path) -> nn.Module:
+    """A file of ours or one from elsewhere."""
+    if path.suffix != ".safetensors":
+        if path.suffix in SUFFIXES:
+            return load_foreign(path)
+    elif "architecture" not in _dict(read_description(path)):
+        return load_foreign(path)
+    return _build(path)
+
+
+def _dict(value: Any) -> dict:
+    return value if isinstance(value, dict) else {}
 
 
 def _build(path: Path) -> Network:

@@ -16,8 +16,7 @@ from dfkd.errors import TrainingError
 from dfkd.method.loop import Distillation
 from dfkd.method.settings import Config, names_of, read_config
 from dfkd.method.sources import RealSource, make_source
-from dfkd.method.students import make_student
-from dfkd.networks.vdsr import VDSR
+from dfkd.method.students import make_student, unsliced
 from dfkd.networks.weights import fingerprint
 from dfkd.networks.zoo import load_teacher, names, path_meant
 from dfkd.pixels.benchmarks import fetch, training_files
@@ -62,6 +61,8 @@ class DistillJob:
         device: where it runs.
         command: the command line that asked for it.
         started: time in UTC.
+        architecture: of the student, 'vdsr' or 'edsr'.
+        inner: channels inside the blocks of an EDSR, where they are not `width`.
     """
 
     kind: ClassVar[str] = "distill"
@@ -75,6 +76,8 @@ class DistillJob:
     device: str = "cpu"
     command: str = ""
     started: str = ""
+    architecture: str = "vdsr"
+    inner: int | None = None
 
     def __post_init__(self):
         if self.images and self.config.method != "real":
@@ -100,16 +103,17 @@ class DistillJob:
         teacher = teacher.to(usable(self.device))
         images = read_pictures(self.images, self.config.patch) if self.config.method == "real" else None
         source = make_source(self.config, teacher, images)
+        shape = {"architecture": self.architecture, "inner": self.inner}
         if resuming and self.config.init == "teacher":
-            student = VDSR(self.width, self.config.blocks)
+            student = unsliced(self.config, self.width, **shape)
         else:
-            student = make_student(self.config, self.width, teacher, source)
+            student = make_student(self.config, self.width, teacher, source, **shape)
         return Distillation(teacher, student.to(self.device), source, self.config)
 
     def summary(self, steps: int) -> str:
         """One line on what came out."""
         return (
-            f"VDSR, {self.width} wide, {self.config.blocks} blocks, from {self.public_teacher} "
+            f"{self.architecture.upper()}, {self.width} wide, {self.config.blocks} blocks, from {self.public_teacher} "
             f"by {self.config.method}, {steps} steps of batch {self.config.batch}"
         )
 

@@ -9,6 +9,7 @@ from dfkd.method.settings import configure
 from dfkd.method.slicing import choose_channels, slice_teacher
 from dfkd.method.sources import DeadLeavesSource, NoiseSource
 from dfkd.method.students import make_student
+from dfkd.networks.edsr import EDSR
 from dfkd.networks.vdsr import VDSR
 from dfkd.networks.zoo import load_model, load_teacher
 from dfkd.running.evaluation import agreement
@@ -108,6 +109,64 @@ def test_run_can_start_from_the_teacher():
 def test_only_narrower_students_can_be_cut(width):
     with pytest.raises(TrainingError, match="cannot keep"):
         slice_teacher(VDSR(6, 1), width, leaves())
+
+
+def blocks_of_rank(kept: int, idle: int) -> EDSR:
+    """An EDSR in whose blocks only `kept` channels are listened to."""
+    torch.manual_seed(3)
+    teacher = EDSR(6, 3, scales=(2, 3), inner=kept + idle)
+    with torch.no_grad():
+        for block in teacher.body:
+            block[2].weight[:, kept:] = 0
+            block[0].bias.uniform_(-0.1, 0.1)
+            block[2].weight.mul_(5)
+    return teacher
+
+
+def test_channels_inside_residual_blocks_are_cut_without_loss():
+    teacher = blocks_of_rank(kept=3, idle=4)
+    student = slice_teacher(teacher, 3, leaves(), scales=(2, 3), images=24)
+    assert student.spec() == {"width": 6, "blocks": 3, "scales": [2, 3], "inner": 3}
+    for scale in (2, 3):
+        lr = leaves(seed=9).sample(4, scale)
+        with torch.no_grad():
+            torch.testing.assert_close(student(lr, scale), teacher(lr, scale), atol=5e-4, rtol=0)
+            repeated = lr.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+            assert (teacher(lr, scale) - repeated).abs().max() > 0.02  # there was something to lose
+
+
+def test_sliced_blocks_are_far_ahead_of_random_ones():
+    torch.manual_seed(4)
+    teacher = EDSR(8, 3, scales=(2,))
+    config = configure("dead-leaves", blocks=3, scales=(2,), init="teacher", patch=24)
+    sliced = make_student(config, 8, teacher, leaves(), architecture="edsr", inner=4)
+    random = make_student(configure(blocks=3, scales=(2,)), 8, architecture="edsr", inner=4)
+    assert sliced.spec() == random.spec() == {"width": 8, "blocks": 3, "scales": [2], "inner": 4}
+    assert agreement(teacher, sliced, leaves(9), 2) > agreement(teacher, random, leaves(9), 2) + 3
+
+
+@pytest.mark.parametrize("shape, words", [
+    (dict(width=6), "such as edsr:8x3/4"), (dict(width=8), "such as edsr:8x3/4"),
+    (dict(width=8, inner=8), "keep 8 of the teacher's 8 channels"),
+])  # fmt: skip
+def test_an_edsr_is_cut_inside_its_blocks_only(shape, words):
+    config = configure("dead-leaves", blocks=3, scales=(2,), init="teacher")
+    with pytest.raises(TrainingError, match=words):
+        make_student(config, teacher=EDSR(8, 3), source=leaves(), architecture="edsr", **shape)
+
+
+def test_student_and_teacher_must_be_of_one_class():
+    config = configure("dead-leaves", blocks=3, init="teacher")
+    with pytest.raises(TrainingError, match="own class: not edsr"):
+        make_student(config, 4, VDSR(8, 3), leaves(), architecture="edsr")
+    with pytest.raises(TrainingError, match="own class: not vdsr"):
+        make_student(config, 4, EDSR(8, 3), leaves())
+
+
+@pytest.mark.parametrize("settings", [{"init": "identity"}, {"parts": 2}])
+def test_an_edsr_does_not_grow(settings):
+    with pytest.raises(TrainingError, match="neither grows"):
+        make_student(configure(blocks=4, **settings), 4, architecture="edsr")
 
 
 def test_only_vdsr_can_be_cut():
