@@ -16,6 +16,7 @@ from dfkd.errors import DfkdError, TrainingError, UnknownName, pick
 from dfkd.method.settings import Config, configure
 from dfkd.method.sources import METHODS
 from dfkd.networks import zoo
+from dfkd.networks.int8 import export_int8
 from dfkd.networks.onnx import export_onnx
 from dfkd.networks.photographs import TILE, Colour
 from dfkd.networks.photographs import upscale as upscale_image
@@ -26,6 +27,7 @@ from dfkd.running import albums, checks, records, runs
 from dfkd.running import bench as measuring
 from dfkd.running.devices import usable
 from dfkd.running.evaluation import evaluate as score
+from dfkd.running.exports import drawn_images
 from dfkd.running.jobs import TeacherJob, distill_job
 from dfkd.running.provenance import unexplained
 from dfkd.running.teachers import TeacherSettings
@@ -262,12 +264,18 @@ def export(
     out: Annotated[Path, typer.Argument(help="ONNX file to write.")],
     scale: Scale = None,
     colour: Annotated[bool, typer.Option("--colour", help="RGB in and out, in [0, 1], not luma alone.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Compute in whole numbers; measured on drawn images.")] = False,
     check: Annotated[bool, typer.Option(help="Run the file with onnxruntime and compare with PyTorch.")] = True,
 ) -> None:
     """Write a network as ONNX, for images of any size."""
     network = zoo.load_model(model)
     scale = scale or _smallest(network)
     network, channels = (Colour(network), 3) if colour else (network, 1)
+    if int8:
+        agrees = export_int8(network, out, scale, drawn_images(scale, channels), channels=channels)
+        size = out.stat().st_size / 1000
+        typer.echo(f"{out}: {model} at x{scale}, {size:.0f} kB, agrees with it to {agrees:.1f} dB on drawn images")
+        return
     difference = export_onnx(network, out, scale, channels=channels, check=check)
     found = f", differs from PyTorch by at most {difference:.0e}" if check else ""
     typer.echo(f"{out}: {model} at x{scale}, {out.stat().st_size / 1000:.0f} kB{found}")

@@ -46,12 +46,12 @@ def export_onnx(
             no counterpart in ONNX, or the check found a difference above `TOLERANCE`.
         CheckpointError: the place cannot be written. Whatever goes wrong, an older file there is left as it was.
     """
-    onnx, _ = _need("onnx"), _need("onnxscript")
+    onnx, _ = need("onnx"), need("onnxscript")
     fixed = _OneScale(copy.deepcopy(model).cpu(), scale).eval()
     lr = torch.rand(1, channels, 12, 14)
     _require_enlarging(fixed, lr, scale)
     with replacing(path) as file:
-        with _quiet():
+        with quiet():
             try:
                 program = torch.onnx.export(
                     fixed, (lr,), dynamo=True, input_names=["lr"], output_names=["sr"], opset_version=OPSET,
@@ -117,7 +117,7 @@ def load_onnx(path: str | os.PathLike):
         ExportError: onnxruntime is missing, or the file cannot be loaded; the function raises it where the file
             cannot be run on what it is given.
     """
-    runtime = _need("onnxruntime")
+    runtime = need("onnxruntime")
     if not os.path.isfile(path):
         raise ExportError(f"no file {path}; write one with dfkd.networks.onnx.export_onnx or dfkd export")
     try:
@@ -157,7 +157,12 @@ def _require_enlarging(fixed: _OneScale, lr: Tensor, scale: int) -> None:
         raise ExportError(f"the network does not enlarge {tuple(lr.shape)} by {scale}: it gives {found}, not {wanted}")
 
 
-def _need(package: str) -> Any:
+def need(package: str) -> Any:
+    """A package that this room can do without until somebody asks for a file.
+
+    Raises:
+        ExportError: it is not installed.
+    """
     try:
         return import_module(package)
     except ImportError as error:
@@ -172,7 +177,7 @@ def _forget_origin(graph: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporter's remarks on packages it could have used and on its own deprecated parts."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
