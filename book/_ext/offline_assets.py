@@ -11,6 +11,7 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 FOLDER = "offline"  # under the site's _static
+RUNTIME = "onnxruntime-web/dist"  # what enlarges a reader's photograph
 WIDGETS = "@jupyter-widgets/html-manager/dist"
 
 # What is copied: the files of a folder of node_modules that match a pattern. MathJax fetches most of its parts (a TeX
@@ -25,6 +26,8 @@ FILES = [
     ("mathjax/es5/ui", "**/*"),
     (WIDGETS, "*-amd.js"),
     (WIDGETS, "*.woff2"),
+    (RUNTIME, "ort.wasm.min.js"),
+    (RUNTIME, "ort-wasm-simd-threaded.[wm]*"),
 ]
 
 

@@ -1,7 +1,8 @@
 """Gives the page that asks for it what it takes to enlarge a reader's picture: weights, a photograph, the script.
 
 A page asks with an element of class ``dfkd-upscaler``. The data go into a script and not into a file that it would
-fetch, because browsers let no page fetch anything when it is read from disk.
+fetch, because browsers let no page fetch anything when it is read from disk. Where the book is served, a page can fetch
+the best student and a runtime as well, and takes whole photographs.
 """
 
 import base64
@@ -15,6 +16,9 @@ from PIL import Image
 
 CLASS = "dfkd-upscaler"
 NETWORK = "vdsr-small"
+WHOLE, SCALES = "vdsr-half-best", (2, 3, 4)  # the network for whole photographs, a file a scale
+RUNTIME = "offline/onnxruntime-web/dist/"  # where offline_assets.py puts it
+CHROMA = 2  # pixels that bicubic enlargement of colour sees beyond its own
 PHOTOGRAPH, NAME, CORNER = "astronaut", "A photograph of an astronaut", [107, 322]  # the frame's left and top
 
 
@@ -29,7 +33,9 @@ def write_data(app, config):
     """Write the data as a script where the build finds it."""
     folder = Path(app.outdir).parent / ".upscaler"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "upscaler_data.js").write_text(f"window.dfkdUpscaler = {json.dumps(data())};\n")
+    served = (Path(app.srcdir) / "node_modules" / "onnxruntime-web").is_dir()
+    found = data() | {"whole": whole(folder) if served else None}
+    (folder / "upscaler_data.js").write_text(f"window.dfkdUpscaler = {json.dumps(found)};\n")
     config.html_static_path.append(str(folder))
 
 
@@ -39,6 +45,7 @@ def add_files(app, pagename, templatename, context, doctree):
         app.add_css_file("upscaler.css")
         app.add_js_file("upscaler_data.js", loading_method="defer")
         app.add_js_file("upscaler.js", loading_method="defer")
+        app.add_js_file("photograph.js", loading_method="defer")
 
 
 def data() -> dict:
@@ -52,6 +59,25 @@ def data() -> dict:
         "network": {"name": f"network ({NETWORK})", **model.spec(), "weights": encode_weights(model)},
         "photograph": {"name": NAME, "address": encode_picture(getattr(photographs, PHOTOGRAPH)()), "at": CORNER},
     }
+
+
+def whole(folder: Path) -> dict:
+    """What photograph.js reads: networks on colour as ONNX files, written unless an earlier build has them."""
+    from dfkd.networks.onnx import export_onnx
+    from dfkd.networks.photographs import Colour
+    from dfkd.networks.weights import fingerprint
+    from dfkd.networks.zoo import load_model
+
+    model, networks = load_model(WHOLE), []
+    mark = fingerprint(model.state_dict())[:8]
+    for old in set(folder.glob("networks/*")) - set(folder.glob(f"networks/*-{mark}.onnx")):
+        old.unlink()
+    for scale in SCALES:
+        file = f"networks/{WHOLE}-x{scale}-{mark}.onnx"
+        if not (folder / file).exists():
+            export_onnx(Colour(model), folder / file, scale, channels=3)
+        networks.append({"scale": scale, "file": file, "margin": max(model.reach(scale), CHROMA)})
+    return {"name": WHOLE, "runtime": RUNTIME, "networks": networks}
 
 
 def encode_weights(model) -> str:

@@ -7,7 +7,7 @@
   const REGION = 128; // side of the region that is enlarged, in pixels of the picture
   const PREVIEW = 480; // width of the picture's preview, in pixels of the page
 
-  // ---- the arithmetic: what dfkd/resize.py, images.py, models/vdsr.py and upscale.py do ------------------------------
+  // ---- the arithmetic: what pixels/resize.py, pixels/colour.py, networks/vdsr.py and networks/photographs.py do -----
 
   function program(post) {
     // Base64 of little-endian float16 numbers.
@@ -361,6 +361,8 @@
     });
     show(data.photograph.address, data.photograph.name, data.photograph.at);
   }
+
+  window.dfkdPage = { make, labelled }; // what photograph.js uses as well
 
   addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll(".dfkd-upscaler").forEach((root) => setUp(root, window.dfkdUpscaler));

@@ -69,9 +69,9 @@ def enlarge(page):
     page.get_by_role("status").filter(has_text="Done in").wait_for(timeout=120_000)
 
 
-def drawn(page, name) -> torch.Tensor:
-    """A result as dfkd has images: [1, 3, height, width] in [0, 1]."""
-    height, width, pixels = page.locator(f'figure[data-name^="{name}"] canvas').evaluate(
+def drawn_from(canvas) -> torch.Tensor:
+    """What a canvas shows, as dfkd has images: [1, 3, height, width] in [0, 1]."""
+    height, width, pixels = canvas.evaluate(
         """(canvas) => {
             const { height, width, data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
             return [height, width, Array.from(data)];
@@ -79,6 +79,11 @@ def drawn(page, name) -> torch.Tensor:
     )
     rgba = np.array(pixels, dtype=np.float32).reshape(height, width, 4) / 255
     return torch.from_numpy(rgba[..., :3]).permute(2, 0, 1)[None]
+
+
+def drawn(page, name) -> torch.Tensor:
+    """A result of the small version."""
+    return drawn_from(page.locator(f'figure[data-name^="{name}"] canvas'))
 
 
 @pytest.mark.parametrize("scale", [2, 3])
