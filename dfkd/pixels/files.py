@@ -19,6 +19,7 @@ from dfkd.errors import ImageError
 from dfkd.writing import replacing
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel photo; more is nearly always a decompression bomb or a wrong file
+BAND = 256  # rows that are turned into whole numbers at a time
 DESCRIPTIVE = {
     getattr(ExifTags.Base, name)
     for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright", "ExifOffset",
@@ -135,24 +136,31 @@ def _white_of_floats(pixels: np.ndarray) -> int:
 
 
 def _batch(picture: Image.Image, white: int) -> Tensor:
-    pixels = np.asarray(picture, dtype=np.float32) / np.float32(white)
-    return torch.from_numpy(np.atleast_3d(pixels).clip(0, 1)).permute(2, 0, 1).unsqueeze(0).contiguous()
+    pixels = np.atleast_3d(np.array(picture, dtype=np.float32))
+    pixels /= np.float32(white)
+    np.clip(pixels, 0, 1, out=pixels)
+    return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).contiguous()
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """One image in [0, 1], [(1,) channels, height, width], as rounded uint8 [height, width(, channels)]."""
-    return _whole_numbers(image, 255).astype(np.uint8)
+    return _whole_numbers(image, np.uint8)
 
 
-def _whole_numbers(image: Tensor, white: int) -> np.ndarray:
+def _whole_numbers(image: Tensor, kind: type) -> np.ndarray:
+    """Band by band: a large photograph fits into memory as floats once, hardly twice."""
     if image.dim() == 4 and len(image) == 1:
         image = image[0]
     if image.dim() != 3 or len(image) not in (1, 3, 4) or not image.is_floating_point() or not image.numel():
         raise ImageError(f"a picture is one float tensor [1, 1 or 3 or 4, height, width], not {tuple(image.shape)}")
-    if not torch.isfinite(image).all():
-        raise ImageError("some pixels are not finite; the network that made them is damaged")
-    pixels = image.detach().cpu().float().clamp(0, 1).mul_(white).round_()
-    return pixels.permute(1, 2, 0).squeeze(-1).numpy()
+    pixels = np.empty((*image.shape[1:], len(image)), dtype=kind)
+    for top in range(0, len(pixels), BAND):
+        band = image[:, top : top + BAND].detach().cpu().float()
+        if not torch.isfinite(band).all():
+            raise ImageError("some pixels are not finite; the network that made them is damaged")
+        white = np.iinfo(kind).max
+        pixels[top : top + BAND] = band.clamp(0, 1).mul_(white).round_().permute(1, 2, 0).numpy()
+    return pixels.squeeze(-1) if len(image) == 1 else pixels
 
 
 def picture_format(path: str | os.PathLike) -> str:
@@ -181,7 +189,7 @@ def write_image(path: str | os.PathLike, image: Tensor, surroundings: Surroundin
     path = Path(path)
     format_name = picture_format(path)
     deep = surroundings.depth == 16 and image.shape[-3] == 1 and format_name in ("PNG", "TIFF")
-    picture = Image.fromarray(_whole_numbers(image, 65535).astype(np.uint16) if deep else to_uint8(image))
+    picture = Image.fromarray(_whole_numbers(image, np.uint16) if deep else to_uint8(image))
     if format_name == "JPEG" and picture.mode == "RGBA":
         raise ImageError(f"{path.name}: JPEG has no transparency; write a .png or .webp")
     options: dict[str, Any] = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
