@@ -95,7 +95,7 @@ def load_foreign(path: str | os.PathLike) -> Foreign:
     """
     file = Path(path)
     state = read_weights(file)[0] if file.suffix == ".safetensors" else read_state(file)
-    spandrel = _spandrel(file)
+    spandrel = need_spandrel(f"{file} was not written by dfkd")
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds a {type(state).__name__}, not weights by name")
     state = spandrel.canonicalize_state_dict(state)
@@ -145,13 +145,20 @@ def _require_tensors(file: Path, state: dict) -> None:
         raise CheckpointError(f"{file} holds weights that are not finite; the training that made it went wrong")
 
 
-def _spandrel(file: Path) -> ModuleType:
-    """The package, or an error that says how to come by it."""
+def need_spandrel(why: str) -> ModuleType:
+    """The package, ready for use.
+
+    Args:
+        why: it is needed, to begin the message with.
+
+    Raises:
+        CheckpointError: it is not installed, or not usable beside the torch that is.
+    """
     try:
         _declare_what_torchvision_lacks()
         import spandrel
     except ImportError as error:
-        raise CheckpointError(f"{file} was not written by dfkd; to read weights from elsewhere: {EXTRA}") from error
+        raise CheckpointError(f"{why}; to read weights from elsewhere: {EXTRA}") from error
     except RuntimeError as error:  # what a torchvision says that was built for another torch
         raise CheckpointError(
             f"spandrel does not load ({' '.join(str(error).split())[:100]}): install torchvision from where torch came"

@@ -16,12 +16,12 @@ import dfkd
 from dfkd.cli import app
 from dfkd.errors import CheckpointError, TrainingError, UnknownName
 from dfkd.networks import zoo
-from dfkd.networks.foreign import DEEPEST, Foreign, _mirrored, _spandrel, load_foreign
+from dfkd.networks.foreign import DEEPEST, Foreign, _mirrored, load_foreign, need_spandrel
 from dfkd.networks.vdsr import VDSR
 from dfkd.pixels.colour import rgb_to_ycbcr
 from dfkd.running.checks import check_teacher
 
-_spandrel(Path())  # as it is imported by who asks for a network
+need_spandrel("a test")  # as it is imported by who asks for a network
 from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact  # noqa: E402
 from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet  # noqa: E402
 from spandrel.architectures.SPAN.__arch.span import SPAN  # noqa: E402
@@ -231,7 +231,7 @@ def test_without_the_extra_one_line_names_it(file):
 
 def test_our_own_files_do_not_need_spandrel(tmp_path, monkeypatch):
     dfkd.save_model(tmp_path / "ours.safetensors", VDSR(4, 1), role="teacher")
-    monkeypatch.setattr("dfkd.networks.foreign._spandrel", lambda file: pytest.fail("asked for spandrel"))
+    monkeypatch.setattr("dfkd.networks.foreign.need_spandrel", lambda why: pytest.fail("asked for spandrel"))
     assert isinstance(zoo.load_model(tmp_path / "ours.safetensors"), VDSR)
 
 
