@@ -76,13 +76,14 @@ class Run:
             return
         state = read_state(self.folder / "checkpoint.pt")
         try:
-            if state["settings"] != self._settings():
+            # What the settings of an older version do not name is as it is by default.
+            if _settings(job_from_dict(self.job.to_dict() | state["settings"])) != _settings(self.job):
                 raise ValueError("it was written with other settings")
             self.task.load_state_dict(state["task"])
             self.curves, self.spent, self.at_start = state["curves"], state["spent"], state["at_start"]
             self.resumed = state["resumed"] + 1
             self.files.paths.update(state["files"])
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, TrainingError) as error:
             why = " ".join(str(error).split())
             raise CheckpointError(
                 f"{self.folder}/checkpoint.pt does not belong to the run in config.json beside it ({why[:200]}); "
@@ -92,7 +93,7 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint and the curves up to it."""
         state = {
-            "settings": self._settings(), "task": self.task.state_dict(), "curves": self.curves,
+            "settings": _settings(self.job), "task": self.task.state_dict(), "curves": self.curves,
             "spent": self._spent(), "at_start": self.at_start, "resumed": self.resumed,
             "files": self._files_read(),
         }  # fmt: skip
@@ -127,11 +128,6 @@ class Run:
         records.write_json(self.folder / "record.json", record)
         return record
 
-    def _settings(self) -> dict[str, Any]:
-        """What decides the course of the run: all of the job but where and when it was asked for."""
-        incidental = ("device", "command", "started", "teacher")  # the teacher may have moved; its hash may not differ
-        return {name: value for name, value in self.job.to_dict().items() if name not in incidental}
-
     def _spent(self) -> dict[str, float]:
         cpu, wall = (there - then for there, then in zip(_clocks(), self._started, strict=True))
         return {"cpu_seconds": self.spent["cpu_seconds"] + cpu, "wall_seconds": self.spent["wall_seconds"] + wall}
@@ -161,6 +157,12 @@ class Run:
             "hardware": records.hardware(),
             "versions": records.versions(),
         }
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """What decides the course of a run: all of the job but where and when it was asked for."""
+    incidental = ("device", "command", "started", "teacher")  # the teacher may have moved; its hash may not differ
+    return {name: value for name, value in job.to_dict().items() if name not in incidental}
 
 
 def _clocks() -> tuple[float, float]:

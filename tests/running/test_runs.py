@@ -19,7 +19,7 @@ from dfkd.cli import app
 from dfkd.errors import CheckpointError, TrainingError
 from dfkd.method import students
 from dfkd.networks.vdsr import VDSR
-from dfkd.networks.weights import fingerprint
+from dfkd.networks.weights import fingerprint, read_state, write_state
 from dfkd.running import runs
 from dfkd.running.jobs import DistillJob, Job, TeacherJob, distill_job
 from dfkd.running.provenance import SYSTEM
@@ -68,6 +68,19 @@ def test_checkpoint_of_another_seed_is_refused(teacher, tmp_path):
     shutil.copy(other / "checkpoint.pt", ours)
     with pytest.raises(CheckpointError, match="written with other settings"):
         runs.open_run(ours)
+
+
+def test_checkpoint_from_before_a_setting_was_there_is_taken_over(teacher, tmp_path):
+    """The new setting has its default then."""
+    folder = stopped(tmp_path / "run", job(teacher))
+    state = read_state(folder / "checkpoint.pt")
+    del state["settings"]["architecture"], state["settings"]["config"]["squared"]
+    write_state(folder / "checkpoint.pt", state)
+    assert runs.open_run(folder).resumed == 1
+    state["settings"]["config"]["squared"] = 0.5
+    write_state(folder / "checkpoint.pt", state)
+    with pytest.raises(CheckpointError, match="written with other settings"):
+        runs.open_run(folder)
 
 
 def test_checkpoint_of_a_run_from_another_teacher_is_refused(teacher, tmp_path):
