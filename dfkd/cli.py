@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from torch import nn
 
@@ -30,6 +31,7 @@ from dfkd.running.evaluation import evaluate as score
 from dfkd.running.exports import drawn_images
 from dfkd.running.jobs import TeacherJob, distill_job
 from dfkd.running.provenance import unexplained
+from dfkd.running.spreading import ProcessLost, launch, rank_here
 from dfkd.running.teachers import TeacherSettings
 from dfkd.running.verify import TOLERANCE, repeat
 
@@ -47,6 +49,9 @@ Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.", callback=usable)]
 Scale = Annotated[
     int | None, typer.Option(help="Upscaling factor.", min=2, max=8, show_default="2, or the smallest that it serves")
 ]
+Devices = Annotated[
+    int | None, typer.Option(help="On each machine, a process each, with --batch images each.", show_default="1", min=1)
+]
 SameDevice = Annotated[str | None, typer.Option("--device", help="'cpu' or 'cuda'.", show_default="the run's, or cpu")]
 
 
@@ -55,7 +60,8 @@ def main() -> None:
     try:
         app()
     except DfkdError as error:
-        typer.secho(f"dfkd: {error}", err=True, fg="red")
+        if rank_here() == 0 or isinstance(error, ProcessLost):  # what they all run into, one says
+            typer.secho(f"dfkd: {error}", err=True, fg="red")
         sys.exit(1)
 
 
@@ -93,11 +99,14 @@ def distill(
     images: Images = None,
     save_every: SaveEvery = runs.SAVE_EVERY,
     device: SameDevice = None,
+    devices: Devices = None,
+    nodes: Annotated[int, typer.Option(help="Machines, each with so many devices.", min=1)] = 1,
     **given: Any,
 ) -> None:
     """Distil a light student from a heavy teacher, without any training image."""
     if resume:
-        _finish(runs.open_run(resume, device, save_every))
+        team, where = launch(devices or runs.processes_of(resume) // nodes, nodes, device or "cpu")
+        _finish(runs.open_run(resume, where if team.size > 1 else device, save_every, team))
         return
     if minutes and "steps" in given:
         raise TrainingError("give --steps or --minutes, not both")
@@ -108,19 +117,21 @@ def distill(
         shape = zoo.student_shape(network) | shape
     if served := getattr(network, "scales", None):
         given.setdefault("scales", list(served))
-    device = device or "cpu"
+    team, device = launch(devices or 1, nodes, device or "cpu")
     faster, why = preferred(device)
     config = configure(method, blocks=shape.pop("blocks"), precision=precision or faster, **given)
     job = distill_job(
-        teacher, config=config, device=device, images=images, command=records.command(), started=records.now(), **shape
-    )
-    if precision is None:
+        teacher, config=config, device=device, images=images, command=records.command(), started=records.now(),
+        processes=team.size, **shape,
+    )  # fmt: skip
+    if precision is None and team.rank == 0:
         typer.echo(f"computing in {faster} ({why}); --precision decides otherwise", err=True)
     if minutes:
-        speed = runs.measure_speed(job)
+        speed = team.mean(torch.tensor(runs.measure_speed(job))).item()
         job = replace(job, config=replace(job.config, steps=max(1, int(minutes * 60 * speed))))
-        typer.echo(f"{speed:.2f} steps a second: {job.config.steps} steps in {minutes:g} minutes", err=True)
-    _finish(runs.start_run(out, job, save_every))
+        if team.rank == 0:
+            typer.echo(f"{speed:.2f} steps a second: {job.config.steps} steps in {minutes:g} minutes", err=True)
+    _finish(runs.start_run(out, job, save_every, team))
 
 
 @app.command()
@@ -151,6 +162,10 @@ def _finish(run: runs.Run) -> None:
         command = f"dfkd {job.kind} --resume {run.folder}"
         typer.secho(f"dfkd: stopped; go on with: {command}", err=True, fg="yellow")
         raise typer.Exit(130) from None
+    except ProcessLost as error:
+        raise ProcessLost(f"{error}; go on with: dfkd {job.kind} --resume {run.folder}") from error
+    if run.team.rank:
+        return
     typer.echo(f"{run.folder / job.network}.safetensors: {record['summary']}")
     for name, moved in record["at_end"].get("movement", {}).items():
         typer.echo(f"{name} moved by {moved:.1%} of its norm")
@@ -180,7 +195,11 @@ def verify(
     device: SameDevice = None,
 ) -> None:
     """Repeat the first part of a run and compare: exit code 1 if it comes out otherwise."""
-    verdict = repeat(*records.find(record), rounds, device, teacher)
+    found, curve = records.find(record)
+    team, where = launch(found.get("processes", 1), 1, device or found.get("device", "cpu").partition(":")[0])
+    verdict = repeat(found, curve, rounds, where if team.size > 1 else device, teacher, team)
+    if team.rank:
+        return
     typer.echo(f"{verdict.rounds} rounds repeated, {verdict.steps} steps; largest relative difference")
     for name, difference in verdict.differences.items():
         typer.echo(f"  {name:<28} {difference:.2g}")

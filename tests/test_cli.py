@@ -86,7 +86,7 @@ def asked(monkeypatch) -> list:
     """The jobs that commands would have started; none is."""
     jobs: list = []
 
-    def note(folder, job, save_every):
+    def note(folder, job, save_every, team=None):
         jobs.append(job)
         raise typer.Exit
 

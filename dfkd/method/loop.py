@@ -18,6 +18,7 @@ from dfkd.method.losses import distillation_loss
 from dfkd.method.optimisers import RECIPES
 from dfkd.method.settings import Config
 from dfkd.method.sources import Source
+from dfkd.method.team import ALONE, Team
 from dfkd.networks.precision import answer
 from dfkd.networks.vdsr import split
 from dfkd.seeds import stream
@@ -30,7 +31,8 @@ class Distillation:
         teacher: T, any module of signature ``teacher(lr, scale)``; it is frozen.
         student: S_0, likewise; with more than one part it must know how to ``grow`` as `VDSR` does.
         source: where training images come from.
-        config: all settings.
+        config: all settings; a batch is one process's.
+        team: the processes that share the run; `source` is to know the same.
 
     Attributes:
         answers: what the teacher said, kept for `reuse`.
@@ -41,7 +43,9 @@ class Distillation:
         TrainingError: a student that cannot grow, with more than one part.
     """
 
-    def __init__(self, teacher: nn.Module, student: nn.Module, source: Source, config: Config):
+    def __init__(
+        self, teacher: nn.Module, student: nn.Module, source: Source, config: Config, team: Team = ALONE
+    ):  # fmt: skip
         if config.parts > 1 and not hasattr(student, "grow"):
             raise TrainingError(f"{type(student).__name__} has no grow(); train it with parts=1")
         if not any(parameter.requires_grad for parameter in student.parameters()):  # load_student gives frozen ones
@@ -49,7 +53,7 @@ class Distillation:
         # On CPUs convolutions are half as fast again in this layout.
         self.teacher = teacher.to(memory_format=torch.channels_last).requires_grad_(False).eval()
         self.student = student.to(memory_format=torch.channels_last)
-        self.source, self.config = source, config
+        self.source, self.config, self.team = source, config, team
         self.answers = Answers(config.reuse, pool_size(config.steps, config.reuse), seed=config.seed)
         self._recipe = RECIPES[config.optim]
         self.part = self.round = 0
@@ -82,17 +86,22 @@ class Distillation:
         return self.source.notes(self.teacher, self.student)
 
     def imitation_step(self) -> float:
-        """One update of the student towards the teacher on images of the source (lines 10 to 14); returns L_KD."""
+        """One update of the student towards the teacher on images of the source (lines 10 to 14); returns L_KD.
+
+        In a team, of the student that all share, on the images of all.
+        """
         scale, lr, teacher_sr = self.answers.draw(self._ask)
         student_sr = answer(self.student, lr, scale, self.config.precision)
         loss = distillation_loss(teacher_sr, student_sr)  # Eq. 5; Eq. 14 in the last part
         objective = mse_loss(student_sr, teacher_sr) if self._squares() else loss
-        objective = objective * teacher_sr.numel() if self._recipe.summed else objective
+        objective = objective * teacher_sr.numel() * self.team.size if self._recipe.summed else objective
+        loss = self.team.mean(loss.detach())
         self._require_finite("imitation loss", loss.item())
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.student_lr * self._student_rate()
         self.optimiser.zero_grad(set_to_none=True)
         objective.backward()
+        self.team.average_gradients(self.student.parameters())
         norm = clip_grad_norm_(self.student.parameters(), self.config.clip)
         self._require_finite("norm of the student's gradient", norm.item())
         self.optimiser.step()

@@ -7,6 +7,8 @@ instead, log(1 + x) would be x and the logarithm would do nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
@@ -67,17 +69,24 @@ def discrepancy(teacher_sr: Tensor, student_sr: Tensor) -> Tensor:
 
 
 # $ \mathcal{L}_{GEN} = -\log(\mathcal{L}_{KD} + 1) \qquad (2) $
-def adversarial_loss(teacher_sr: Tensor, student_sr: Tensor) -> Tensor:
+def adversarial_loss(
+    teacher_sr: Tensor, student_sr: Tensor, mean: Callable[[Tensor], Tensor] = lambda value: value
+) -> Tensor:  # fmt: skip
     """The generator's reward for images on which teacher and student disagree: L_GEN, Eq. 2.
 
     Defined in chapter 4 of the book.
 
-    Arguments as for `discrepancy`. The logarithm keeps a few images of huge discrepancy from drowning everything else.
+    The logarithm keeps a few images of huge discrepancy from drowning everything else.
+
+    Args:
+        teacher_sr: T(x), [batch, channels, height, width].
+        student_sr: S(x), same shape.
+        mean: over processes that share a batch, for L_KD stands inside the logarithm (see `dfkd.method.team`).
 
     Returns:
         ``-log(L_KD + 1)``, a scalar; at most 0, and 0 when the two agree.
     """
-    return -torch.log(discrepancy(teacher_sr, student_sr) + 1)
+    return -torch.log(mean(discrepancy(teacher_sr, student_sr)) + 1)
 
 
 # $ \mathcal{L}_{GEN} = -\mathbb{E}_{x} \left[ \log \left( 1 + \frac{\lVert \mathcal{T}(x) - \mathcal{S}(x) \rVert_1}

@@ -17,6 +17,7 @@ from dfkd.method.loop import Distillation
 from dfkd.method.settings import Config, names_of, read_config
 from dfkd.method.sources import RealSource, make_source
 from dfkd.method.students import make_student, unsliced
+from dfkd.method.team import ALONE, Team
 from dfkd.networks.weights import fingerprint
 from dfkd.networks.zoo import load_teacher, names, path_meant
 from dfkd.pixels.benchmarks import fetch, training_files
@@ -63,6 +64,7 @@ class DistillJob:
         started: time in UTC.
         architecture: of the student, 'vdsr' or 'edsr'.
         inner: channels inside the blocks of an EDSR, where they are not `width`.
+        processes: that share the run, each with batches of its own.
     """
 
     kind: ClassVar[str] = "distill"
@@ -78,20 +80,25 @@ class DistillJob:
     started: str = ""
     architecture: str = "vdsr"
     inner: int | None = None
+    processes: int = 1
 
     def __post_init__(self):
         if self.images and self.config.method != "real":
             raise TrainingError(f"pictures are for method 'real'; {self.config.method!r} must not see any")
 
-    def build(self, resuming: bool = False) -> Distillation:
+    def build(self, resuming: bool = False, team: Team = ALONE) -> Distillation:
         """The task, as new.
 
         Args:
             resuming: a checkpoint will be laid over it, so that a student need not be cut out of its teacher first.
+            team: the processes that share the run.
 
         Raises:
-            TrainingError: the teacher is not the one that the job was made for, or does not serve the scales.
+            TrainingError: there are more processes or fewer than the job is for; or the teacher is not the one that
+                the job was made for, or does not serve the scales.
         """
+        if team.size != self.processes:
+            raise TrainingError(f"this run is for {self.processes} processes, not {team.size}; give --devices")
         teacher = load_teacher(self.teacher)
         if self.teacher_sha256 not in (None, fingerprint(teacher.state_dict())):
             raise TrainingError(
@@ -102,13 +109,14 @@ class DistillJob:
             raise TrainingError(f"the teacher {self.teacher} has no scale {missing}; give --scale, of {list(served)}")
         teacher = teacher.to(usable(self.device))
         images = read_pictures(self.images, self.config.patch) if self.config.method == "real" else None
-        source = make_source(self.config, teacher, images)
+        source = make_source(self.config, teacher, images, team)
         shape = {"architecture": self.architecture, "inner": self.inner}
-        if resuming and self.config.init == "teacher":
+        if (resuming or team.rank) and self.config.init == "teacher":
             student = unsliced(self.config, self.width, **shape)
         else:
             student = make_student(self.config, self.width, teacher, source, **shape)
-        return Distillation(teacher, student.to(self.device), source, self.config)
+        team.share(student.to(self.device))
+        return Distillation(teacher, student, source, self.config, team)
 
     def summary(self, steps: int) -> str:
         """One line on what came out."""
@@ -145,8 +153,8 @@ class TeacherJob:
     command: str = ""
     started: str = ""
 
-    def build(self, resuming: bool = False) -> TeacherTraining:
-        """The task, as new."""
+    def build(self, resuming: bool = False, team: Team = ALONE) -> TeacherTraining:
+        """The task, as new; by one process."""
         device = usable(self.device)
         images = read_pictures(self.images, self.config.patch)
         source = RealSource(images, self.config.patch, seed=self.config.seed, device=device)

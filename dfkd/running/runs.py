@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from dfkd.errors import CheckpointError, TrainingError
 from dfkd.method.answers import Answers
+from dfkd.method.team import ALONE, Team
 from dfkd.networks.weights import fingerprint, read_state, write_state
 from dfkd.networks.zoo import names, path_meant, save_model
 from dfkd.running import records
@@ -25,6 +26,7 @@ from dfkd.running.jobs import DistillJob, Job, Task, job_from_dict
 from dfkd.running.provenance import FilesRead, places
 from dfkd.writing import replacing
 
+OWN = ("source", "answers")  # of a task's state, what each process of a team has for itself
 SAVE_EVERY = 60.0  # seconds between two checkpoints: what a kill can cost
 
 
@@ -38,12 +40,14 @@ class Run:
         save_every: seconds between two checkpoints.
         files: files read so far, while the task was built.
         clocks: readings of the processor's and the wall clock when that began: slicing a teacher is part of the cost.
+        team: the processes that share the run; rank 0 alone writes.
     """
 
     def __init__(
         self, folder: str | os.PathLike, job: Job, task: Task, save_every: float = SAVE_EVERY,
-        files: FilesRead | None = None, clocks: tuple[float, float] | None = None,
+        files: FilesRead | None = None, clocks: tuple[float, float] | None = None, team: Team = ALONE,
     ):  # fmt: skip
+        self.team = team
         self.save_every, self.files, self._started = save_every, files or FilesRead(), clocks or _clocks()
         self.folder, self.job, self.task = Path(folder), job, task
         self.curves: list[dict[str, float]] = []
@@ -57,9 +61,10 @@ class Run:
         Raises:
             TrainingError: a run is there already.
         """
-        if (self.folder / "config.json").exists():
+        if self.team.any_of(self.team.rank == 0 and (self.folder / "config.json").exists()):
             raise TrainingError(f"{self.folder} holds a run already; --resume {self.folder} goes on with it")
-        records.write_json(self.folder / "config.json", self.job.to_dict())
+        if self.team.rank == 0:
+            records.write_json(self.folder / "config.json", self.job.to_dict())
         self.at_start = self.task.notes()
 
     def resume(self) -> None:
@@ -70,7 +75,7 @@ class Run:
         """
         for name in ("checkpoint.pt", "curves.csv"):
             for unfinished in self.folder.glob(f".{name}.*"):  # what a kill in the middle of writing leaves behind
-                unfinished.unlink()
+                unfinished.unlink(missing_ok=True)
         if not (self.folder / "checkpoint.pt").exists():
             self.at_start = self.task.notes()
             return
@@ -79,8 +84,10 @@ class Run:
             # What the settings of an older version do not name is as it is by default.
             if _settings(job_from_dict(self.job.to_dict() | state["settings"])) != _settings(self.job):
                 raise ValueError("it was written with other settings")
-            self.task.load_state_dict(state["task"])
-            self.curves, self.spent, self.at_start = state["curves"], state["spent"], state["at_start"]
+            own = state["others"][self.team.rank - 1] if self.team.rank else {}
+            self.task.load_state_dict(state["task"] | own)
+            self.curves, self.at_start = state["curves"], state["at_start"]
+            self.spent = state["spent"] if self.team.rank == 0 else self.spent
             self.resumed = state["resumed"] + 1
             self.files.paths.update(state["files"])
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, TrainingError) as error:
@@ -91,11 +98,16 @@ class Run:
             ) from error
 
     def save(self) -> None:
-        """Write the checkpoint and the curves up to it."""
+        """Write the checkpoint and the curves up to it: what all processes share once, and what is each one's own."""
+        task, files = self.task.state_dict(), self._files_read()
+        own = {name: task[name] for name in OWN if name in task} if self.team.rank else {}
+        _, *others = self.team.collect(own) or [None]
+        spent = self._spent()
+        if self.team.rank:
+            return
         state = {
-            "settings": _settings(self.job), "task": self.task.state_dict(), "curves": self.curves,
-            "spent": self._spent(), "at_start": self.at_start, "resumed": self.resumed,
-            "files": self._files_read(),
+            "settings": _settings(self.job), "task": task, "others": others, "curves": self.curves, "spent": spent,
+            "at_start": self.at_start, "resumed": self.resumed, "files": files,
         }  # fmt: skip
         write_state(self.folder / "checkpoint.pt", state)
         with replacing(self.folder / "curves.csv") as file:
@@ -109,17 +121,20 @@ class Run:
         """
         last_save = time.monotonic()
         done = self.curves[-1]["step"] if self.curves else 0
-        with self.files, tqdm(total=self.job.config.steps, initial=done, desc=self.job.kind, unit="step") as bar:
+        total, hidden = self.job.config.steps, self.team.rank > 0
+        with self.files, tqdm(total=total, initial=done, desc=self.job.kind, unit="step", disable=hidden) as bar:
             for report in self.task.rounds():
                 self.curves.append(report)
                 shown = {name.split(".")[-1][:5]: value for name, value in report.items() if isinstance(value, float)}
                 bar.set_postfix(shown)
                 bar.update(report["step"] - bar.n)
-                if time.monotonic() - last_save > self.save_every:
+                if self.team.any_of(self.team.rank == 0 and time.monotonic() - last_save > self.save_every):
                     self.save()
                     last_save = time.monotonic()
         self.save()
         record = self._record()
+        if self.team.rank:
+            return record
         old = self.folder / "record.json"
         if old.exists() and (kept := records.read_json(old)).get("weights_sha256") == record["weights_sha256"]:
             record = kept  # the run was finished before; its record may hold scores by now
@@ -130,13 +145,15 @@ class Run:
 
     def _spent(self) -> dict[str, float]:
         cpu, wall = (there - then for there, then in zip(_clocks(), self._started, strict=True))
+        cpu = sum(self.team.collect(cpu))  # of all processes, on rank 0
         return {"cpu_seconds": self.spent["cpu_seconds"] + cpu, "wall_seconds": self.spent["wall_seconds"] + wall}
 
     def _files_read(self) -> list[str]:
         """Where files lie is said at once, by roles that hold when the folder has moved; said so, they stay so."""
         used = {role: getattr(self.job, role, None) for role in ("teacher", "images")}
         named = {path: role for role, path in used.items() if path and path_meant(path, names())}
-        return places(self.files.paths, self.folder, named)
+        mine = places(self.files.paths, self.folder, named)
+        return sorted(set().union(*self.team.collect(set(mine)))) if self.team.size > 1 else mine
 
     def _record(self) -> dict[str, Any]:
         model, steps = self.task.averaged.module, self.curves[-1]["step"]
@@ -145,7 +162,7 @@ class Run:
             "summary": self.job.summary(steps),
             "finished": records.now(),
             "steps": steps,
-            "images_seen": self.task.batches * self.job.config.batch,
+            "images_seen": self.task.batches * self.job.config.batch * self.team.size,
             **{name: round(value, 1) for name, value in self._spent().items()},
             "resumed": self.resumed,
             "files_read": self._files_read(),
@@ -179,21 +196,31 @@ def _csv(rows: list[dict[str, float]]) -> bytes:
     return text.getvalue().encode()
 
 
-def start_run(folder: str | os.PathLike, job: Job, save_every: float = SAVE_EVERY) -> Run:
-    """A new run in an empty folder, ready to be carried out.
+def start_run(folder: str | os.PathLike, job: Job, save_every: float = SAVE_EVERY, team: Team = ALONE) -> Run:
+    """A new run in an empty folder, ready to be carried out; by all processes of a team at once.
 
     Raises:
         TrainingError: a run is there already, or the job makes no sense.
     """
     clocks = _clocks()
     with FilesRead() as files:
-        run = Run(folder, job, job.build(), save_every, files, clocks)
+        run = Run(folder, job, job.build(team=team), save_every, files, clocks, team)
         run.start()
     return run
 
 
-def open_run(folder: str | os.PathLike, device: str | None = None, save_every: float = SAVE_EVERY) -> Run:
-    """The run in a folder, ready to go on, by default on the device it began on.
+def processes_of(folder: str | os.PathLike) -> int:
+    """How many processes the run in a folder is for; 1 where that cannot be told, as `open_run` will say."""
+    try:
+        return max(1, int(records.read_json(Path(folder) / "config.json").get("processes", 1)))
+    except (CheckpointError, AttributeError, TypeError, ValueError):
+        return 1
+
+
+def open_run(
+    folder: str | os.PathLike, device: str | None = None, save_every: float = SAVE_EVERY, team: Team = ALONE
+) -> Run:  # fmt: skip
+    """The run in a folder, ready to go on, by default on the device it began on; by all processes of its team at once.
 
     Raises:
         TrainingError: there is none, its description makes no sense, or its teacher has changed.
@@ -209,7 +236,8 @@ def open_run(folder: str | os.PathLike, device: str | None = None, save_every: f
             job = job_from_dict(values, **({"device": device} if device else {}))
         except TrainingError as error:
             raise TrainingError(f"{folder}/config.json: {error}") from error
-        run = Run(folder, job, job.build(resuming=(folder / "checkpoint.pt").exists()), save_every, files, clocks)
+        task = job.build(resuming=(folder / "checkpoint.pt").exists(), team=team)
+        run = Run(folder, job, task, save_every, files, clocks, team)
         run.resume()
     return run
 
@@ -218,9 +246,9 @@ def measure_speed(job: DistillJob, seconds: float = 10.0) -> float:
     """Steps per second of a distillation on this machine now, measured on a throw-away copy of it, fully grown.
 
     Updates of the student and one generation stage are timed apart and put together as a round would, however long the
-    rounds are.
+    rounds are. A process of a team measures alone, without the others' waiting for each other.
     """
-    task = replace(job, config=replace(job.config, parts=1)).build()
+    task = replace(job, config=replace(job.config, parts=1), processes=1).build()
     # The run's own pool would do nothing but fill in so short a time; a pool of one batch asks as often as a full one.
     task.answers = Answers(job.config.reuse, held=1)
     for _ in range(2):  # the first of both also pays for memory and kernels

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from dfkd.errors import CheckpointError
+from dfkd.method.team import ALONE, Team
 from dfkd.networks.weights import fingerprint
 from dfkd.running import records
 from dfkd.running.jobs import from_anywhere, job_from_dict
@@ -43,7 +44,7 @@ class Verdict:
 
 def repeat(
     record: dict[str, Any], curve: dict[str, list[float]], rounds: int = 10, device: str | None = None,
-    teacher: str | None = None,
+    teacher: str | None = None, team: Team = ALONE,
 ) -> Verdict:  # fmt: skip
     """Repeat a run from its record.
 
@@ -53,6 +54,7 @@ def repeat(
         rounds: how many rounds from the beginning; as many as there are repeats the whole run.
         device: where; by default the kind of device it ran on.
         teacher: name or path of the teacher, where the record names a file without saying where it lies.
+        team: as many processes as the run had.
 
     Raises:
         CheckpointError: the record describes no run, or its curve is empty.
@@ -63,7 +65,7 @@ def repeat(
     device = device or then
     job = job_from_dict(record, device=device, **({"teacher": from_anywhere(teacher)} if teacher else {}))
     with FilesRead() as files:
-        task = job.build()
+        task = job.build(team=team)
         reports = list(islice(task.rounds(), rounds))
     recorded = [dict(zip(curve, row, strict=True)) for row in islice(zip(*curve.values(), strict=True), rounds)]
     whole = len(curve["step"]) <= rounds

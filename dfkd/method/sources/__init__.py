@@ -13,6 +13,7 @@ from dfkd.method.sources.mixed import MixedSource
 from dfkd.method.sources.noise import NoiseSettings, NoiseSource
 from dfkd.method.sources.real import RealSettings, RealSource
 from dfkd.method.sources.untrained import UntrainedSettings, UntrainedSource
+from dfkd.method.team import ALONE, Team
 
 __all__ = [
     "METHODS", "CMIPlusSettings", "CMISettings", "CMISource", "Contrast", "DFSRPlusSettings", "DFSRSettings",
@@ -27,13 +28,16 @@ _SETTINGS = (
 METHODS: dict[str, type[SourceSettings]] = {settings.method: settings for settings in _SETTINGS}
 
 
-def make_source(config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> Source:
+def make_source(
+    config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
+) -> Source:  # fmt: skip
     """The source of a run, mixed with dead leaves where `config.dead_leaves` asks for it.
 
     Args:
         config: settings of the run.
         teacher: T; 'cmi' looks at its features.
         images: luma images [1, 1, height, width], for 'real' only.
+        team: the processes that share the run.
 
     Raises:
         TrainingError: 'real' without images, or images for a method that must not see any.
@@ -41,8 +45,8 @@ def make_source(config: LoopSettings, teacher: nn.Module, images: list[Tensor] |
     real = isinstance(config.source, RealSettings)
     if real != (images is not None):
         raise TrainingError(f"method {config.method!r} {'needs' if real else 'must not see'} images")
-    main = config.source.make(config, teacher, images)
+    main = config.source.make(config, teacher, images, team)
     if not config.dead_leaves:
         return main
-    leaves = DeadLeavesSource(config.patch, seed=config.seed, device=device_of(teacher))
+    leaves = DeadLeavesSource(config.patch, seed=team.seed(config.seed), device=device_of(teacher))
     return MixedSource(main, leaves, config.dead_leaves)

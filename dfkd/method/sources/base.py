@@ -8,6 +8,8 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from dfkd.method.team import ALONE, Team
+
 
 class LoopSettings(Protocol):
     """What a source has to know of the loop it serves; `dfkd.method.settings.Config` says it."""
@@ -80,13 +82,16 @@ class SourceSettings(ABC):
     method: ClassVar[str]
 
     @abstractmethod
-    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> Source:
+    def make(
+        self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
+    ) -> Source:  # fmt: skip
         """The source, on the teacher's device.
 
         Args:
             config: the loop's settings: patch, batch, scales and seed matter.
             teacher: T.
             images: luma images [1, 1, height, width], for a method that learns from data.
+            team: the processes that share the run; each draws images of its own.
         """
 
     def check(self, config: LoopSettings) -> None:  # noqa: B027 (most methods have nothing to check)

@@ -13,6 +13,7 @@ from dfkd.method.losses import DENOMINATORS, contrastive_loss
 from dfkd.method.memory import MemoryBank
 from dfkd.method.sources.base import LoopSettings, device_of
 from dfkd.method.sources.dfsr import EXPOSURE, DFSRSettings, DFSRSource, frozen
+from dfkd.method.team import ALONE, Team
 from dfkd.networks.discriminator import InstanceDiscriminator, TeacherFeatures
 from dfkd.seeds import seeded, stream
 
@@ -49,11 +50,13 @@ class CMISettings(DFSRSettings):
         if config.batch < 2:
             raise TrainingError("method 'cmi' tells the images of a batch apart: batch must be at least 2")
 
-    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> CMISource:
+    def make(
+        self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
+    ) -> CMISource:  # fmt: skip
         """Generators and h of the run's seed, on the teacher's device."""
         return CMISource(
             config.scales, teacher, settings=self, patch=config.patch, batch=config.batch,
-            precision=config.precision, seed=config.seed, device=device_of(teacher),
+            precision=config.precision, seed=config.seed, device=device_of(teacher), team=team,
         )  # fmt: skip
 
 
@@ -82,14 +85,12 @@ class CMISource(DFSRSource):
 
     def __init__(
         self, scales: tuple[int, ...], teacher: nn.Module, *, settings: CMISettings = CMISettings(), patch: int = 48,
-        precision: str = "float32", seed: int = 0, device: torch.device | str = "cpu", **options,
+        precision: str = "float32", seed: int = 0, device: torch.device | str = "cpu", team: Team = ALONE, **options,
     ):  # fmt: skip
-        sizes = {scale: patch // scale for scale in scales}
-        self.contrast = Contrast(teacher, sizes, settings=settings, precision=precision, seed=seed, device=device)
+        sizes, shared = {scale: patch // scale for scale in scales}, {"seed": seed, "device": device, "team": team}
+        self.contrast = Contrast(teacher, sizes, settings=settings, precision=precision, **shared)
         self.w_contrast = settings.w_contrast
-        super().__init__(
-            scales, settings=settings, patch=patch, precision=precision, seed=seed, device=device, **options
-        )
+        super().__init__(scales, settings=settings, patch=patch, precision=precision, **shared, **options)
 
     def learners(self) -> list[nn.Parameter]:
         """Generators and h."""
@@ -101,7 +102,7 @@ class CMISource(DFSRSource):
 
     def streams(self) -> dict[str, torch.Generator]:
         """The random streams, by name."""
-        return super().streams() | {"views_rng": self.contrast.rng}
+        return super().streams() | self.contrast.streams()
 
     def notes(self, teacher: nn.Module, student: nn.Module) -> dict:
         """As for `DFSRSource`, and which of the teacher's layers h looks at."""
@@ -127,18 +128,19 @@ class Contrast:
         precision: in which the teacher computes, one of `dfkd.networks.precision.PRECISIONS`.
         seed: of the weights of h and of the random stream that views and bank rows draw from.
         device: where the teacher is.
+        team: the processes that share the run: every process tells the images of all apart.
 
     Attributes:
         h: the instance discriminator.
         layers: names of the teacher's layers it looks at.
-        rng: the random stream of views and bank rows.
+        rng: the random stream of views, and in a run of one process of bank rows.
     """
 
     def __init__(
         self, teacher: nn.Module, sizes: dict[int, int], *, settings: CMISettings = CMISettings(),
-        precision: str = "float32", seed: int = 0, device: torch.device | str = "cpu",
+        precision: str = "float32", seed: int = 0, device: torch.device | str = "cpu", team: Team = ALONE,
     ):  # fmt: skip
-        self.settings, self.precision = settings, precision
+        self.settings, self.precision, self.team = settings, precision, team
         scale, size = next(iter(sizes.items()))
         with torch.no_grad(), frozen(teacher):
             features = TeacherFeatures(teacher, settings.layers, precision, sizes)
@@ -146,7 +148,13 @@ class Contrast:
         self.layers = features.layers
         with seeded(seed, "instance discriminator"):
             self.h = InstanceDiscriminator(dimensions).to(device)
-        self.rng = stream(seed, "views")
+        self.rng = stream(team.seed(seed), "views")
+        # Several processes compare with the same old images, whichever views of their new ones they see.
+        self._bank_rng = self.rng if team.size == 1 else stream(seed, "negatives")
+
+    def streams(self) -> dict[str, torch.Generator]:
+        """The random streams, by name."""
+        return {"views_rng": self.rng} | ({} if self._bank_rng is self.rng else {"negatives_rng": self._bank_rng})
 
     def loss(self, lr: Tensor, teacher: nn.Module, scale: int, bank: MemoryBank) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 12 on a batch of images.
@@ -164,13 +172,13 @@ class Contrast:
         local = features(random_views(lr, self.rng), scale)  # [batch, dimensions], the anchors
         with torch.no_grad():
             other = features(random_views(lr, self.rng), scale)  # their positive views
-        rows = {"local": local, "other": other}
-        old = bank.sample(self.settings.negatives, self.rng)
+        rows = {"local": self.team.gather(local), "other": self.team.gather(other)}
+        old = bank.sample(self.settings.negatives, self._bank_rng)
         both = {name: torch.cat([new, old[name]]) if old else new for name, new in rows.items()}
         anchors = self.h(both["local"])
         keys = self.h(both["other"]).detach()  # were both sides to move, the loss could fall by moving the keys alone
         tau, denominator = self.settings.temperature, self.settings.denominator
-        loss = contrastive_loss(anchors, keys, tau, fresh=len(lr), denominator=denominator)
+        loss = contrastive_loss(anchors, keys, tau, fresh=len(rows["local"]), denominator=denominator)
         return loss, {name: value.detach() for name, value in rows.items()}
 
 

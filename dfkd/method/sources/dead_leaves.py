@@ -19,6 +19,7 @@ from dfkd.errors import TrainingError
 from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
 from dfkd.method.sources.crops import Crops
 from dfkd.method.sources.textures import falling_noise, frequencies, surfaces
+from dfkd.method.team import ALONE, Team
 from dfkd.pixels.resize import imresize
 from dfkd.seeds import stream
 
@@ -67,9 +68,12 @@ class DeadLeavesSettings(SourceSettings):
         if config.dead_leaves:
             raise TrainingError("method 'dead-leaves' draws every image by rule: dead_leaves is for the other methods")
 
-    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> DeadLeavesSource:
+    def make(
+        self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
+    ) -> DeadLeavesSource:  # fmt: skip
         """Canvases of the run's seed."""
-        return DeadLeavesSource(config.patch, seed=config.seed, device=device_of(teacher), **asdict(self))
+        seed = team.seed(config.seed)
+        return DeadLeavesSource(config.patch, seed=seed, device=device_of(teacher), **asdict(self))
 
 
 class DeadLeavesSource(Source):

@@ -24,6 +24,7 @@ from dfkd.method.losses import (
 from dfkd.method.memory import MemoryBank
 from dfkd.method.sources.base import LoopSettings, device_of
 from dfkd.method.sources.untrained import UntrainedSettings, UntrainedSource
+from dfkd.method.team import ALONE, Team
 from dfkd.networks.precision import answer
 from dfkd.pixels.resize import imresize
 from dfkd.seeds import stream
@@ -81,11 +82,13 @@ class DFSRSettings(UntrainedSettings):
         own = config.batch - config.images_of("dead_leaves", config.dead_leaves)
         config.images_of("replay", self.replay, own)
 
-    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> DFSRSource:
+    def make(
+        self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
+    ) -> DFSRSource:  # fmt: skip
         """Generators of the run's seed, on the teacher's device."""
         return DFSRSource(
             config.scales, settings=self, patch=config.patch, batch=config.batch, precision=config.precision,
-            seed=config.seed, device=device_of(teacher),
+            seed=config.seed, device=device_of(teacher), team=team,
         )  # fmt: skip
 
 
@@ -111,18 +114,19 @@ class DFSRSource(UntrainedSource):
         precision: in which teacher and student compute, one of `dfkd.networks.precision.PRECISIONS`.
         seed: of weights and random streams.
         device: where the generators live.
+        team: the processes that share the run: generators and banks are equal, images each process's own.
     """
 
     learns = True
 
     def __init__(
         self, scales: tuple[int, ...], *, settings: DFSRSettings = DFSRSettings(), patch: int = 48, batch: int = 16,
-        precision: str = "float32", seed: int = 0, device: torch.device | str = "cpu",
+        precision: str = "float32", seed: int = 0, device: torch.device | str = "cpu", team: Team = ALONE,
     ):  # fmt: skip
-        super().__init__(scales, settings=settings, patch=patch, seed=seed, device=device)
+        super().__init__(scales, settings=settings, patch=patch, seed=seed, device=device, team=team)
         self.batch, self.precision = batch, precision
         self.banks = {scale: MemoryBank(settings.bank) for scale in scales}
-        self._bank_rng = stream(seed, "replay")
+        self._bank_rng = stream(team.seed(seed), "replay")
         self.optimiser = torch.optim.Adam(self.learners(), lr=settings.generator_lr)
 
     def learners(self) -> list[nn.Parameter]:
@@ -152,6 +156,8 @@ class DFSRSource(UntrainedSource):
                 lr = self.generate(z, scale)  # x <- G(z)
                 terms, rows = self.losses(lr, teacher, student, scale)
                 terms["total"].backward()
+                self._share_gradients(z)
+                terms = {name: self.team.mean(term.detach()) for name, term in terms.items()}
                 self._require_finite(terms)
                 for optimiser in optimisers:
                     optimiser.step()
@@ -166,20 +172,26 @@ class DFSRSource(UntrainedSource):
         if self.settings.adversary == "relative":
             adversarial = relative_adversarial_loss(teacher_sr, student_sr, imresize(lr, scale).clamp(0, 1))
         else:
-            adversarial = adversarial_loss(teacher_sr, student_sr)
+            adversarial = adversarial_loss(teacher_sr, student_sr, self.team.mean)
         squared = self.settings.reconstruction == "squared"
         recon = (squared_reconstruction_loss if squared else reconstruction_loss)(lr, teacher_sr, scale)
         terms = generator_loss(
             adversarial, recon, contrastive,
             w_recon=self.settings.w_recon, w_contrast=self.w_contrast, w_adversarial=self.settings.w_adversarial,
         )  # fmt: skip
-        return terms, {"image": lr.detach(), **rows}
+        return terms, {"image": self.team.gather(lr.detach()), **rows}
 
     w_contrast = 0.0
 
     def contrastive(self, lr: Tensor, teacher: nn.Module, scale: int) -> tuple[Tensor | None, dict[str, Tensor]]:
         """L_cr and what the bank should remember for it; DFSR has none."""
         return None, {}
+
+    def _share_gradients(self, z: Tensor) -> None:
+        """As if one process had made all images: losses are means over them, and each z has a share in the mean."""
+        self.team.average_gradients(self.learners())
+        if z.grad is not None:
+            z.grad.div_(self.team.size)
 
     def _require_finite(self, terms: dict[str, Tensor]) -> None:
         for name, term in terms.items():

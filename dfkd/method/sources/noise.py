@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
+from dfkd.method.team import ALONE, Team
 from dfkd.seeds import stream
 
 
@@ -18,9 +19,11 @@ class NoiseSettings(SourceSettings):
 
     method: ClassVar[str] = "noise"
 
-    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> NoiseSource:
+    def make(
+        self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
+    ) -> NoiseSource:  # fmt: skip
         """Noise; there is nothing to set."""
-        return NoiseSource(config.patch, seed=config.seed, device=device_of(teacher))
+        return NoiseSource(config.patch, seed=team.seed(config.seed), device=device_of(teacher))
 
 
 class NoiseSource(Source):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
 from dfkd.method.sources.crops import Crops
+from dfkd.method.team import ALONE, Team
 from dfkd.pixels.resize import imresize
 from dfkd.seeds import stream
 
@@ -20,9 +21,11 @@ class RealSettings(SourceSettings):
 
     method: ClassVar[str] = "real"
 
-    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> RealSource:
+    def make(
+        self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
+    ) -> RealSource:  # fmt: skip
         """Crops of the images; which those are is said by whoever runs it."""
-        return RealSource(images, config.patch, seed=config.seed, device=device_of(teacher))
+        return RealSource(images, config.patch, seed=team.seed(config.seed), device=device_of(teacher))
 
 
 class RealSource(Source):

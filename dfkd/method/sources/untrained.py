@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
 from dfkd.method.sources.exposure import draw_exposure, require_range
+from dfkd.method.team import ALONE, Team
 from dfkd.networks.generator import Generator
 from dfkd.seeds import seeded, stream
 
@@ -30,10 +31,12 @@ class UntrainedSettings(SourceSettings):
     def __post_init__(self):
         require_range(self.exposure)
 
-    def make(self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None) -> UntrainedSource:
+    def make(
+        self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
+    ) -> UntrainedSource:  # fmt: skip
         """The generators that 'dfsr' and 'cmi' would start from, with the same seed."""
         return UntrainedSource(
-            config.scales, settings=self, patch=config.patch, seed=config.seed, device=device_of(teacher)
+            config.scales, settings=self, patch=config.patch, seed=config.seed, device=device_of(teacher), team=team
         )
 
 
@@ -46,17 +49,19 @@ class UntrainedSource(Source):
         patch: side of the teacher's outputs; images have side patch / scale.
         seed: of weights and random streams.
         device: where the generators live.
+        team: the processes that share the run: weights are equal, random streams each process's own.
     """
 
     def __init__(
         self, scales: tuple[int, ...], *, settings: UntrainedSettings = UntrainedSettings(), patch: int = 48,
-        seed: int = 0, device: torch.device | str = "cpu",
+        seed: int = 0, device: torch.device | str = "cpu", team: Team = ALONE,
     ):  # fmt: skip
-        self.settings, self.device = settings, device
+        self.settings, self.device, self.team = settings, device, team
         with seeded(seed, "generators"):
             self.generators = nn.ModuleDict({str(s): Generator(patch // s) for s in scales}).to(device)
         self._start = [p.detach().clone() for p in self.generators.parameters()]
-        self._rng, self._exposure_rng = stream(seed, "z"), stream(seed, "exposure")
+        own = team.seed(seed)
+        self._rng, self._exposure_rng = stream(own, "z"), stream(own, "exposure")
 
     def draw_z(self, batch: int, scale: int) -> Tensor:
         """Draw z from p(z), standard normal: [batch, z_dim]."""
