@@ -34,6 +34,7 @@ from dfkd.running.provenance import unexplained
 from dfkd.running.spreading import ProcessLost, launch, rank_here
 from dfkd.running.teachers import TeacherSettings
 from dfkd.running.verify import TOLERANCE, repeat
+from dfkd.running.watching import LOGS, Watch
 
 app = typer.Typer(
     help="Data-free knowledge distillation for image super-resolution.",
@@ -99,6 +100,7 @@ def distill(
     images: Images = None,
     save_every: SaveEvery = runs.SAVE_EVERY,
     device: SameDevice = None,
+    log: Annotated[str | None, typer.Option(help=f"Keep a log in the run folder: {', '.join(LOGS)}.")] = None,
     devices: Devices = None,
     nodes: Annotated[int, typer.Option(help="Machines, each with so many devices.", min=1)] = 1,
     **given: Any,
@@ -106,7 +108,7 @@ def distill(
     """Distil a light student from a heavy teacher, without any training image."""
     if resume:
         team, where = launch(devices or runs.processes_of(resume) // nodes, nodes, device or "cpu")
-        _finish(runs.open_run(resume, where if team.size > 1 else device, save_every, team))
+        _finish(runs.open_run(resume, where if team.size > 1 else device, save_every, team), log)
         return
     if minutes and "steps" in given:
         raise TrainingError("give --steps or --minutes, not both")
@@ -131,7 +133,7 @@ def distill(
         job = replace(job, config=replace(job.config, steps=max(1, int(minutes * 60 * speed))))
         if team.rank == 0:
             typer.echo(f"{speed:.2f} steps a second: {job.config.steps} steps in {minutes:g} minutes", err=True)
-    _finish(runs.start_run(out, job, save_every, team))
+    _finish(runs.start_run(out, job, save_every, team), log)
 
 
 @app.command()
@@ -154,8 +156,10 @@ def train_teacher(
     _finish(runs.start_run(out, job, save_every))
 
 
-def _finish(run: runs.Run) -> None:
+def _finish(run: runs.Run, log: str | None = None) -> None:
     job = run.job
+    if job.network == "student" and run.team.rank == 0:
+        run.watch = Watch(run.task, run.folder, log)
     try:
         record = run.carry_out()
     except KeyboardInterrupt:
@@ -167,6 +171,9 @@ def _finish(run: runs.Run) -> None:
     if run.team.rank:
         return
     typer.echo(f"{run.folder / job.network}.safetensors: {record['summary']}")
+    if run.watch and run.watch.agreement:
+        reached = ", ".join(f"{scale} {value:.2f}" for scale, value in run.watch.agreement.items())
+        typer.echo(f"agrees with its teacher on drawn images, in dB: {reached}")
     for name, moved in record["at_end"].get("movement", {}).items():
         typer.echo(f"{name} moved by {moved:.1%} of its norm")
     if job.network == "student" and job.config.method != "real":

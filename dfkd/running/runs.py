@@ -24,6 +24,7 @@ from dfkd.networks.zoo import names, path_meant, save_model
 from dfkd.running import records
 from dfkd.running.jobs import DistillJob, Job, Task, job_from_dict
 from dfkd.running.provenance import FilesRead, places
+from dfkd.running.watching import Watch
 from dfkd.writing import replacing
 
 OWN = ("source", "answers")  # of a task's state, what each process of a team has for itself
@@ -41,6 +42,9 @@ class Run:
         files: files read so far, while the task was built.
         clocks: readings of the processor's and the wall clock when that began: slicing a teacher is part of the cost.
         team: the processes that share the run; rank 0 alone writes.
+
+    Attributes:
+        watch: who looks at a distillation on its way, if anybody does.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Run:
         self.spent = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
         self.resumed = 0
         self.at_start: dict[str, Any] = {}
+        self.watch: Watch | None = None
 
     def start(self) -> None:
         """Begin in an empty folder.
@@ -125,12 +130,14 @@ class Run:
         with self.files, tqdm(total=total, initial=done, desc=self.job.kind, unit="step", disable=hidden) as bar:
             for report in self.task.rounds():
                 self.curves.append(report)
-                shown = {name.split(".")[-1][:5]: value for name, value in report.items() if isinstance(value, float)}
-                bar.set_postfix(shown)
-                bar.update(report["step"] - bar.n)
+                self._tell(bar, report)
                 if self.team.any_of(self.team.rank == 0 and time.monotonic() - last_save > self.save_every):
                     self.save()
+                    if self.watch:
+                        self.watch.look(report["step"])
                     last_save = time.monotonic()
+            if self.watch and (self.watch.logs or self.watch.agreement):
+                self.watch.look(self.curves[-1]["step"])
         self.save()
         record = self._record()
         if self.team.rank:
@@ -142,6 +149,15 @@ class Run:
         save_model(file, self.task.averaged.module, role=self.job.network, summary=record["summary"])
         records.write_json(self.folder / "record.json", record)
         return record
+
+    def _tell(self, bar: tqdm, report: dict[str, float]) -> None:
+        """A round's losses, and how closely the student followed its teacher when somebody last looked."""
+        shown = {name.split(".")[-1][:5]: value for name, value in report.items() if isinstance(value, float)}
+        if self.watch:
+            self.watch.note(report)
+            shown |= {f"{scale} dB": value for scale, value in self.watch.agreement.items()}
+        bar.set_postfix(shown)
+        bar.update(report["step"] - bar.n)
 
     def _spent(self) -> dict[str, float]:
         cpu, wall = (there - then for there, then in zip(_clocks(), self._started, strict=True))
