@@ -226,7 +226,10 @@ def sweep(
     except KeyboardInterrupt:
         typer.secho("dfkd: stopped; the same command goes on", err=True, fg="yellow")
         raise typer.Exit(130) from None
-    _compare(sweeps.gather(planned, out, errands), out)
+    found = sweeps.gather(planned, out, errands)
+    _compare(found, out)
+    free = [run for run in found["runs"] if run["config"]["method"] != "real"]
+    _tell_of(sorted({file for run in free for file in unexplained(run["files_read"], errands[0].job.teacher)}))
     for name, why in failed.items():
         typer.secho(f"failed: {name}: {why}", err=True, fg="red")
     if failed:

@@ -205,6 +205,8 @@ def show_sweep(sweep: Mapping[str, Any], measure: str | None = None) -> Figure:
                 _draw_interval(axes[0, 1], place, compared[row])
         axes[0, 0].set(xlabel=f"{measure} (dB)", yticks=range(len(rows)), yticklabels=list(rows))
         axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
+        for ax in axes[0]:
+            ax.locator_params("x", nbins=5)
         if compared:
             axes[0, 1].axvline(0, color="black", linestyle=":", linewidth=1)
             axes[0, 1].set(xlabel=f"difference from {sweep['baseline']} (dB), {CONFIDENCE:.0%} interval")

@@ -114,9 +114,10 @@ def _errands(plan: Plan, folder: Path) -> Iterator[Errand]:
     except (OSError, ValueError) as error:  # a name that no file can have
         raise TrainingError(f"cannot read the plan's teacher: {' '.join(str(error).split())[:200]}") from error
     shape = plan.shape()
-    if not {"width", "blocks"} <= set(shape):
+    deep = "blocks" in shape or all("blocks" in {**plan.settings, **own} for own in plan.rows.values())
+    if not ("width" in shape and deep):
         shape = zoo.student_shape(teacher) | shape
-    defaults: dict[str, Any] = {"blocks": shape.pop("blocks")}
+    defaults: dict[str, Any] = {"blocks": shape.pop("blocks")} if "blocks" in shape else {}
     if served := getattr(teacher, "scales", None):
         defaults["scales"] = list(served)
     first = plan.config(next(iter(plan.rows)), plan.seeds[0], **defaults)
