@@ -1,34 +1,32 @@
 """The plan of a sweep: which settings are compared, with which seeds, and what was expected of it beforehand.
 
-A plan is a TOML file:
+A plan is a TOML file::
 
-```toml
-plan = "Does L_R help? Agreement at x2 and x3; 'dfsr' is better where the interval of the difference excludes 0."
-teacher = "vdsr-small"
-student = "vdsr-small-half"  # a shape, as --student takes it; or width = 16; or half the teacher's
-seeds = [0, 1, 2]
-baseline = "noise"  # what the other rows are compared with, seed by seed
-datasets = []  # benchmarks to score as well; none unless asked for
-workers = 2  # processes at a time, of one thread each
+    plan = "Does L_R help? Agreement at x2 and x3; 'dfsr' is better where the interval of the difference excludes 0."
+    teacher = "vdsr-small"
+    student = "vdsr-small-half"  # a shape, as --student takes it; or width = 16; or half the teacher's
+    seeds = [0, 1, 2]
+    baseline = "noise"  # what the other rows are compared with, seed by seed
+    datasets = []  # benchmarks to score as well; none unless asked for
+    workers = 2  # processes at a time, of one thread each
 
-[settings]  # of all rows: fields of Config, or of the methods' own settings
-scales = [2, 3]
-steps = 240
+    [settings]  # of all rows: fields of Config, or of the methods' own settings
+    scales = [2, 3]
+    steps = 240
 
-[rows.noise]  # what this row has beside them, or instead
-method = "noise"
+    [rows.noise]  # what this row has beside them, or instead
+    method = "noise"
 
-[rows."dfsr, without L_R"]
-method = "dfsr"
-w_recon = 0.0
+    [rows."dfsr, without L_R"]
+    method = "dfsr"
+    w_recon = 0.0
 
-[rows.dfsr]
-method = "dfsr"
+    [rows.dfsr]
+    method = "dfsr"
 
-[slurm]  # what the jobs of a cluster ask for
-minutes = 240
-partition = "short"
-```
+    [slurm]  # what the jobs of a cluster ask for
+    minutes = 240
+    partition = "short"
 
 It may come from anybody: nothing in it is carried out, names of rows make folders only below the sweep's own, and
 whatever does not fit is refused before the first run.
@@ -42,6 +40,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from reprlib import repr as shown
@@ -177,7 +176,7 @@ class Plan:
             if not isinstance(method, str):
                 raise TrainingError(f"method is {WORDS[str]}, not {shown(method)}")
             for kind in (Config, METHODS[pick("method", method, METHODS)]):
-                hints = get_type_hints(kind)
+                hints = _hints(kind)
                 for name in own.keys() & {f.name for f in fields(kind)} - {"source"}:
                     _require(name, own[name], hints[name])
             return configure(**{**defaults, **own, "seed": seed})
@@ -236,10 +235,13 @@ def typed(kind: type, values: Mapping[str, Any], what: str) -> dict[str, Any]:
     needed = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in values]
     if needed:
         raise TrainingError(f"{what} lacks {', '.join(needed)}")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for name, value in values.items():
         _require(name, value, hints[name])
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+_hints = cache(get_type_hints)  # slow, and a plan may have thousands of runs
 
 
 def _require(name: str, value: Any, hint: Any) -> None:

@@ -12,11 +12,12 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -214,6 +215,7 @@ def carry_out(errand: Errand) -> str | None:
     try:
         with _alone_in(errand.folder):
             if errand.record() is None:
+                (errand.folder / "error.txt").unlink(missing_ok=True)
                 _train(errand)
                 _score(errand)
     except DfkdError as error:
@@ -307,8 +309,15 @@ def in_processes(errands: Sequence[Errand], workers: int) -> Iterator[tuple[Erra
 def _report(errand: Errand, sender: connection.Connection) -> None:
     """What a process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; the parent ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stderr = open(os.devnull, "w")  # progress bars of several runs would overwrite each other  # noqa: SIM115
     sender.send(carry_out(errand))
+
+
+def _end_with_parent() -> None:
+    """A sweep that was killed leaves nobody behind, who would be in the way of the next one."""
+    parent_process().join()
+    os._exit(1)
 
 
 def _heard(receiver: connection.Connection, process: Any) -> str | None:
@@ -353,6 +362,8 @@ def on_cluster(
         TrainingError: submitit is not installed, or finds no such cluster.
     """
     submitit = _submitit()
+    if not errands:
+        return
     optional = {"partition": ask.partition, "account": ask.account, "qos": ask.qos}
     try:
         executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=REQUEUED)

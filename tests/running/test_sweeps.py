@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from itertools import islice
+import textwrap
+import time
+from itertools import islice, takewhile
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from dfkd.errors import DfkdError, TrainingError, UnknownName
 from dfkd.method.settings import configure
 from dfkd.networks.vdsr import VDSR
 from dfkd.networks.weights import fingerprint, read_weights
-from dfkd.running import records, runs, sweeps
+from dfkd.running import plans, records, runs, sweeps
 from dfkd.running.jobs import DistillJob
 from dfkd.running.plans import LARGEST, Plan, Slurm, read_plan
 from dfkd.running.provenance import unexplained
@@ -77,14 +79,17 @@ def invoke(*arguments):
     return CliRunner().invoke(app, ["sweep", *map(str, arguments)])
 
 
+def example() -> str:
+    """The plan in the docstring: lines that are set in, between others that are not."""
+    lines = plans.__doc__.partition("::\n")[2].splitlines()
+    return textwrap.dedent("\n".join(takewhile(lambda line: not line or line.startswith("    "), lines)))
+
+
 # ---- plans -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_plan_of_the_docstring_is_one(tmp_path):
-    from dfkd.running import plans
-
-    text = plans.__doc__.split("```toml\n")[1].split("```")[0]
-    found = read_plan(written(tmp_path, text))
+    found = read_plan(written(tmp_path, example()))
     assert list(found.rows) == ["noise", "dfsr, without L_R", "dfsr"] and found.jobs_ask_for().partition == "short"
     assert found.config("dfsr, without L_R", 2) == configure("dfsr", w_recon=0.0, scales=[2, 3], steps=240, seed=2)
 
@@ -172,6 +177,25 @@ def test_file_that_is_no_plan_is_refused_in_a_line(content, message, tmp_path):
     with pytest.raises(TrainingError, match=message) as caught:
         read_plan(written(tmp_path, content))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_mutated_plan_is_refused_in_a_line_or_is_one(tmp_path_factory, data):
+    content = bytearray(example().encode())
+    for _ in range(data.draw(st.integers(1, 8))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place : place + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4) | st.sampled_from(
+            [b"-", b"\"", b"[[", b"9" * 30, b"nan", b"inf", b"true", b"1979-05-27", b"{}", b"../", b"\n[rows.", b"."]
+        ))  # fmt: skip
+    said = ""
+    try:
+        found = read_plan(written(tmp_path_factory.mktemp("plan"), bytes(content)))
+        for row in found.rows:
+            found.config(row, 0)
+    except DfkdError as error:
+        said = str(error)
+    assert len(said) < 1000 and "\n" not in said
 
 
 def test_what_is_no_file_is_no_plan(tmp_path):
@@ -470,8 +494,6 @@ def test_no_more_processes_than_workers_and_none_that_outlives_the_sweep(teacher
 
 
 def _sleep(errand, sender) -> None:
-    import time
-
     time.sleep(60)
 
 
@@ -637,12 +659,35 @@ def test_benchmarks_that_cannot_be_had_are_known_before_any_run(teacher, tmp_pat
 
 
 @pytest.mark.slow
-def test_command_as_people_type_it(teacher, tmp_path):
-    path = written(tmp_path, toml(teacher, "seeds = [0]\nworkers = 1"))
-    command = [sys.executable, "-m", "dfkd", "sweep", str(path), "--out", str(tmp_path / "sweep")]
+def test_killed_sweep_leaves_nobody_behind_and_goes_on(teacher, tmp_path):
+    """As people type it, in processes of its own."""
+    out = tmp_path / "sweep"
+    path = written(tmp_path, toml(teacher, "seeds = [0]\nworkers = 1", '[rows.noise]\nmethod = "noise"\nsteps = 500'))
+    command = [sys.executable, "-m", "dfkd", "sweep", str(path), "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sweep:
+        wait_for(lambda: (out / "rows" / "noise" / "seed-0" / "config.json").exists())
+        sweep.kill()
+    (errand,) = prepare(read_plan(path), out)
+    wait_for(lambda: free(errand.folder))
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert "[1/1] noise, seed 0: " in done.stderr and "agreement x2" in done.stdout
+    assert "no file was read but the teacher's and the package's own" in done.stdout
+
+
+def wait_for(condition) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def free(folder: Path) -> bool:
+    try:
+        with sweeps._alone_in(folder):
+            return True
+    except TrainingError:
+        return False
 
 
 def test_wrong_plan_is_one_line_and_exit_code_1(tmp_path):
