@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from dfkd.networks.photographs import upscale as upscale_image
 from dfkd.networks.precision import preferred
 from dfkd.options import with_options
 from dfkd.pixels.benchmarks import DATASETS, benchmark_files
-from dfkd.running import albums, checks, records, runs
+from dfkd.running import albums, checks, plans, records, runs, sweeps
 from dfkd.running import bench as measuring
 from dfkd.running.devices import usable
 from dfkd.running.evaluation import evaluate as score
@@ -32,9 +33,11 @@ from dfkd.running.exports import drawn_images
 from dfkd.running.jobs import TeacherJob, distill_job
 from dfkd.running.provenance import unexplained
 from dfkd.running.spreading import ProcessLost, launch, rank_here
+from dfkd.running.summaries import table
 from dfkd.running.teachers import TeacherSettings
 from dfkd.running.verify import TOLERANCE, repeat
 from dfkd.running.watching import LOGS, Watch
+from dfkd.writing import replacing
 
 app = typer.Typer(
     help="Data-free knowledge distillation for image super-resolution.",
@@ -191,6 +194,68 @@ def _tell_of(files: list[str]) -> None:
         typer.secho(f"files a data-free run does not need were read: {', '.join(files)}", err=True, fg="yellow")
     else:
         typer.echo("no file was read but the teacher's and the package's own")
+
+
+@app.command()
+def sweep(
+    plan: Annotated[Path, typer.Argument(help="TOML file; dfkd.running.plans shows one.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the sweep.", show_default="runs/ and the plan's name")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Runs at a time.", show_default="the plan's", min=1)] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Jobs instead of processes: 'slurm'; or submitit's 'local' and 'debug'.")
+    ] = None,
+) -> None:
+    """Run a grid of settings and seeds, and compare its rows; given again, it does what is left."""
+    planned, out = plans.read_plan(plan), out or Path("runs") / plan.stem
+    if cluster is None:
+        usable(planned.device)
+    errands = sweeps.prepare(planned, out)
+    left, failed = [errand for errand in errands if errand.record() is None], {}
+    typer.echo(f"{out}: {len(errands)} runs, {len(errands) - len(left)} of them done", err=True)
+    workers = workers or planned.workers
+    if cluster:
+        outcomes = sweeps.on_cluster(left, workers, out / "jobs", planned.jobs_ask_for(), cluster)
+    else:
+        outcomes = sweeps.in_processes(left, workers)
+    try:
+        for number, (errand, why) in enumerate(outcomes, 1):
+            typer.echo(f"[{number}/{len(left)}] {errand.name}: {why or _agreement_in(errand)}", err=True)
+            failed |= {errand.name: why} if why else {}
+    except KeyboardInterrupt:
+        typer.secho("dfkd: stopped; the same command goes on", err=True, fg="yellow")
+        raise typer.Exit(130) from None
+    found = sweeps.gather(planned, out, errands)
+    _compare(found, out)
+    free = [run for run in found["runs"] if run["config"]["method"] != "real"]
+    _tell_of(sorted({file for run in free for file in unexplained(run["files_read"], errands[0].job.teacher)}))
+    for name, why in failed.items():
+        typer.secho(f"failed: {name}: {why}", err=True, fg="red")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _agreement_in(errand: sweeps.Errand) -> str:
+    found = (errand.record() or {}).get("agreement", {})
+    return ", ".join(f"{value:.2f} dB at {scale}" for scale, value in found.items())
+
+
+def _compare(found: dict[str, Any], out: Path) -> None:
+    """A sweep as a table, and as a figure where matplotlib is at hand."""
+    if not found["runs"]:
+        return
+    for line in table(found["figures"], found["baseline"]):
+        typer.echo(line)
+    typer.echo(f"{out / 'sweep.json'}: {found['summary']}")
+    if not find_spec("matplotlib"):
+        typer.echo('no figure without matplotlib: pip install "dfkd[sweep]"', err=True)
+        return
+    from dfkd.book.plots import show_sweep  # what draws is the book's, and nothing else here wants it
+
+    with replacing(out / "sweep.png") as file:
+        show_sweep(found).savefig(file, format="png")
+    typer.echo(f"{out / 'sweep.png'}: the same, drawn")
 
 
 @app.command()

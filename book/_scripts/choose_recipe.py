@@ -9,7 +9,6 @@ that borders hardly count. Rows that are there already are not run again.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from functools import cache
 from itertools import pairwise
 
 import torch
-from measuring import RECORDS, header, side_by_side
+from measuring import RECORDS, fill, header
 from torch import Tensor, nn
 
 from dfkd import Config, Distillation, configure, imresize, load_teacher, make_source, make_student
@@ -27,7 +26,6 @@ from dfkd.method.soap import SOAP
 from dfkd.method.sources import DeadLeavesSource, dead_leaves
 from dfkd.networks.precision import answer
 from dfkd.networks.vdsr import VDSR
-from dfkd.running import records
 from dfkd.seeds import stream
 
 RECORD = RECORDS / "recipe.json"
@@ -170,15 +168,10 @@ def outcome(row: tuple[str, int]) -> dict:
 
 
 def main(wanted: list[str]) -> None:
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"outcomes": []}
     summary = "choices for a better student, each alone, by agreement with the teacher on drawn images"
-    record |= header(__file__, "recipe", summary, teacher="vdsr", base=BASE, held_out=HELD_OUT)
-    done = {(outcome["row"], outcome["seed"]) for outcome in record["outcomes"]}
-    to_do = [(name, seed) for seed in SEEDS for name in wanted or ROWS if (name, seed) not in done]
-    for (name, seed), found in side_by_side(outcome, to_do):
-        record["outcomes"].append({"row": name, "seed": seed, "changed": ROWS[name], **found})
-        print(record["outcomes"][-1], flush=True)
-        records.write_json(RECORD, record)
+    said = header(__file__, "recipe", summary, teacher="vdsr", base=BASE, held_out=HELD_OUT)
+    entries = [{"row": row, "seed": seed, "changed": ROWS[row]} for seed in SEEDS for row in wanted or ROWS]
+    fill(RECORD, said, entries, outcome, by=("row", "seed"), under="outcomes")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,13 @@ outcomes are written to a record as they come; those already there are not run a
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import time
 
-from measuring import RECORDS, header
+from measuring import RECORDS, fill, header
 
 from dfkd import Distillation, configure, load_teacher, make_source, make_student
 from dfkd.method.sources import DeadLeavesSource
-from dfkd.running import records
 from dfkd.running.evaluation import agreement
 
 RECORD = RECORDS / "step-sizes.json"
@@ -36,35 +34,33 @@ CANDIDATES = {
 }  # fmt: skip
 
 
-def outcome(teacher, settings: dict) -> dict:
+def outcome(run: tuple[dict]) -> dict:
     """Train with these settings; agreement in dB by scale, and what it cost."""
+    (settings,), teacher = run, load_teacher("vdsr")
     config = configure(**{"steps": STEPS, **settings})
     source = make_source(config, teacher)
-    run = Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)
+    task = Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)
     started = time.process_time()
-    list(run.rounds())
+    list(task.rounds())
     spent = time.process_time() - started
     found = {}
     for scale in config.scales:
         held_out = DeadLeavesSource(config.patch, seed=HELD_OUT_SEED)
-        found[f"x{scale}"] = round(agreement(teacher, run.averaged.module, held_out, scale), 3)
+        found[f"x{scale}"] = round(agreement(teacher, task.averaged.module, held_out, scale), 3)
     return {"agreement": found, "movement": source.movement(), "cpu_seconds": round(spent, 1)}
 
 
+def candidates(group: str) -> list[dict]:
+    """The settings of a group, all combinations."""
+    fixed, grid = CANDIDATES[group]
+    return [fixed | dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
 def main(wanted: list[str]) -> None:
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"outcomes": []}
     summary = "step sizes compared by agreement with the teacher on drawn images"
-    record |= header(__file__, "step-sizes", summary, teacher="vdsr", steps=STEPS, held_out_seed=HELD_OUT_SEED)
-    teacher = load_teacher("vdsr")
-    for group in wanted or CANDIDATES:
-        fixed, grid = CANDIDATES[group]
-        for values in itertools.product(*grid.values()):
-            settings = fixed | dict(zip(grid, values, strict=True))
-            if any(done["settings"] == settings for done in record["outcomes"]):
-                continue
-            record["outcomes"].append({"group": group, "settings": settings, **outcome(teacher, settings)})
-            print(record["outcomes"][-1], flush=True)
-            records.write_json(RECORD, record)
+    said = header(__file__, "step-sizes", summary, teacher="vdsr", steps=STEPS, held_out_seed=HELD_OUT_SEED)
+    entries = [{"group": group, "settings": one} for group in wanted or CANDIDATES for one in candidates(group)]
+    fill(RECORD, said, entries, outcome, by=("settings",), under="outcomes")
 
 
 if __name__ == "__main__":

@@ -10,20 +10,18 @@ are there already are not run again.
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Iterable
 from statistics import mean
 
 from choose_recipe import BASE, HELD_OUT, WIDTH, agreement
-from measuring import RECORDS, header, side_by_side
+from measuring import RECORDS, fill, header
 from pytorch_optimizer import Muon
 from torch import nn
 
 from dfkd import Distillation, configure, load_teacher, make_source, make_student
 from dfkd.method.optimisers import RECIPES, Recipe
 from dfkd.method.schedules import cosine
-from dfkd.running import records
 
 RECORD = RECORDS / "optimisers.json"
 STEPS, SEEDS, STARTS = 400, (0, 1, 2), ("teacher", "random")
@@ -48,8 +46,8 @@ class MuonAndAdam(Muon):
 RECIPES["muon"] = Recipe(lr=1e-2, make=MuonAndAdam, schedule=cosine, warm_up=0.02)
 
 
-def course(run: tuple[str, str, float, int]) -> list[dict]:
-    """Train; agreement and seconds of this process at each of `MEASURED_AT`."""
+def course(run: tuple[str, str, float, int]) -> dict[str, list[dict]]:
+    """Train; the course it took: agreement and seconds of this process at each of `MEASURED_AT`."""
     optim, start, lr, seed = run
     settings = {"optim": optim, "init": start, "lr": lr, "seed": seed, "steps": STEPS}
     config, teacher = configure(**BASE | settings), load_teacher("vdsr")
@@ -62,24 +60,19 @@ def course(run: tuple[str, str, float, int]) -> list[dict]:
             found = agreement(task.averaged.module, ["flat"])["flat"]
             points.append({"updates": report["step"], "cpu_seconds": round(seconds, 1), "agreement": found})
             before = time.process_time()
-    return points
+    return {"course": points}
 
 
 def main() -> None:
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"runs": []}
     summary = "Adam, Muon and SOAP by agreement with the teacher on drawn images, sliced and random start"
-    record |= header(__file__, "optimisers", summary, teacher="vdsr", base=BASE | {"steps": STEPS}, held_out=HELD_OUT)
+    said = header(__file__, "optimisers", summary, teacher="vdsr", base=BASE | {"steps": STEPS}, held_out=HELD_OUT)
+    names = ("optim", "start", "lr", "seed")
 
-    def run(wanted: Iterable[tuple[str, str, float, int]]) -> None:
-        done = {(run["optim"], run["start"], run["lr"], run["seed"]) for run in record["runs"]}
-        to_do = [one for one in wanted if one not in done]
-        for (optim, start, lr, seed), points in side_by_side(course, to_do):
-            record["runs"].append({"optim": optim, "start": start, "lr": lr, "seed": seed, "course": points})
-            print(record["runs"][-1], flush=True)
-            records.write_json(RECORD, record)
+    def run(wanted: Iterable[tuple[str, str, float, int]]) -> dict:
+        return fill(RECORD, said, [dict(zip(names, one, strict=True)) for one in wanted], course, by=names)
 
     grid = [(optim, lr) for optim, sizes in SIZES.items() for lr in sizes]
-    run((optim, start, lr, SEEDS[0]) for start, (optim, lr) in itertools.product(STARTS, grid))
+    record = run((optim, start, lr, SEEDS[0]) for start, (optim, lr) in itertools.product(STARTS, grid))
     best = {
         (optim, start): max(
             (mean(run["course"][-1]["agreement"]), run["lr"])

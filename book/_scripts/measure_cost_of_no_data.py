@@ -9,15 +9,13 @@ data-free. Runs that are there already are not run again.
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from dataclasses import asdict
 
 from distil_students import BEST
-from measuring import RECORDS, header, side_by_side
+from measuring import RECORDS, fill, header
 
 from dfkd import Distillation, configure, evaluate, load_teacher, make_source, make_student
-from dfkd.running import records
 from dfkd.running.jobs import read_pictures
 
 RECORD = RECORDS / "cost-of-no-data.json"
@@ -41,15 +39,10 @@ def outcome(run: tuple[str, int]) -> dict:
 
 
 def main() -> None:
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"runs": []}
     summary = "the best recipe, a twentieth as long, on drawn images and on the 291 photographs"
-    record |= header(__file__, "cost-of-no-data", summary, teacher="vdsr", recipe=BEST | {"steps": STEPS})
-    done = {(run["images"], run["seed"]) for run in record["runs"]}
-    to_do = [run for run in itertools.product(SOURCES, SEEDS) if run not in done]
-    for (name, seed), found in side_by_side(outcome, sorted(to_do, key=lambda run: run[1])):
-        record["runs"].append({"images": name, "seed": seed, **found})
-        print(record["runs"][-1], flush=True)
-        records.write_json(RECORD, record)
+    said = header(__file__, "cost-of-no-data", summary, teacher="vdsr", recipe=BEST | {"steps": STEPS})
+    wanted = [{"images": name, "seed": seed} for seed in SEEDS for name in SOURCES]
+    fill(RECORD, said, wanted, outcome, by=("images", "seed"))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ seeds, so that rows are compared in pairs. Runs that are there already are not r
 
 from __future__ import annotations
 
-import json
 import time
 
 import torch
-from measuring import RECORDS, header, side_by_side
+from measuring import RECORDS, fill, header
 from torch import Tensor
 
 from dfkd import diversity
@@ -21,7 +20,6 @@ from dfkd.method.loop import Distillation
 from dfkd.method.losses import reconstruction_loss
 from dfkd.method.sources import DeadLeavesSource
 from dfkd.pixels.resize import imresize
-from dfkd.running import records
 from dfkd.running.evaluation import agreement
 
 RECORD = RECORDS / "departures.json"
@@ -133,17 +131,11 @@ def relative(teacher_sr: Tensor, student_sr: Tensor, upscaled: Tensor) -> float:
 
 
 def main() -> None:
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"runs": []}
     summary = "departures from the printed method, each alone and left out, in the book's experiment"
-    record |= header(
+    said = header(
         __file__, "departures", summary, plan=PLAN, budget=scoreboard.BUDGET, rows=ROWS, teacher=scoreboard.TEACHER
     )
-    done = {(run["row"], run["seed"]) for run in record["runs"]}
-    for (row, seed), found in side_by_side(outcome, [(r, s) for s in SEEDS for r in ROWS if (r, s) not in done]):
-        record["runs"].append({"row": row, "seed": seed, **found})
-        record["finished"] = records.now()
-        records.write_json(RECORD, record)
-        print(row, seed, found["psnr"], found["cpu_seconds"], flush=True)
+    fill(RECORD, said, ({"row": row, "seed": seed} for seed in SEEDS for row in ROWS), outcome, by=("row", "seed"))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ these rows get seven more, which had no part in raising the question. Runs alrea
 from __future__ import annotations
 
 from measure_scoreboard import SEEDS, outcome
-from measuring import RECORDS, header
-from tqdm.auto import tqdm
+from measuring import RECORDS, fill, header
 
 from dfkd.book import scoreboard
-from dfkd.running import records
 
 RECORD = RECORDS / "seeds.json"
 ROWS = ("L_GEN and L_R", "contrast, W_C = 1", "untrained generator")
@@ -21,16 +19,10 @@ MORE_SEEDS = range(SEEDS.stop, SEEDS.stop + 7)
 
 
 def main() -> None:
-    record = records.read_json(RECORD) if RECORD.exists() else {"runs": []}
     rows = {row: scoreboard.ROWS[row] for row in ROWS}
     summary = "three rows of the book's experiment with seven seeds that 'scoreboard' lacks"
-    record |= header(__file__, "scoreboard", summary, budget=scoreboard.BUDGET, rows=rows)
-    done = {(run["row"], run["seed"]) for run in record["runs"]}
-    wanted = [(row, seed) for seed in MORE_SEEDS for row in ROWS if (row, seed) not in done]
-    for row, seed in tqdm(wanted, desc="runs"):
-        record["runs"].append(outcome(row, seed))
-        record["finished"] = records.now()
-        records.write_json(RECORD, record)
+    said = header(__file__, "scoreboard", summary, budget=scoreboard.BUDGET, rows=rows)
+    fill(RECORD, said, ({"row": row, "seed": seed} for seed in MORE_SEEDS for row in ROWS), outcome, by=("row", "seed"))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import RECORDS, chapter_names, header
-from tqdm.auto import tqdm
+from measuring import RECORDS, chapter_names, fill, header
 
 from dfkd.book import scoreboard
 from dfkd.method.sources import DeadLeavesSource
@@ -53,7 +52,7 @@ def outcome(method: str, width: int, seed: int, teacher, cells: dict) -> dict:
     spent, student = time.process_time() - started, run.averaged.module.eval()
     unseen = DeadLeavesSource(seed=1000, pool=8)
     return {
-        "method": method, "width": width, "seed": seed, **figures(student, cells),
+        **figures(student, cells),
         "agreement_x2": round(agreement(teacher, student, unseen, 2), 3), "loss": round(curve[-1]["distillation"], 5),
         "cpu_seconds": round(spent, 1),
     }  # fmt: skip
@@ -62,16 +61,14 @@ def outcome(method: str, width: int, seed: int, teacher, cells: dict) -> dict:
 def main() -> None:
     cells = chapter_names("11_your_own", *CELLS)
     teacher = cells["train_teacher"]()
-    record = records.read_json(RECORD) if RECORD.exists() else {"runs": []}
     summary = "chapter 11's EDSR, distilled into students of several widths, three seeds each"
-    record |= header(__file__, "your-own", summary, budget=cells["BUDGET"], teacher=figures(teacher, cells))
-    record["milliseconds"] = timings(cells)
-    done = {(run["method"], run["width"], run["seed"]) for run in record["runs"]}
-    wanted = [(*what, seed) for seed in SEEDS for what in RUNS if (*what, seed) not in done]
-    for method, width, seed in tqdm(wanted, desc="runs"):
-        record["runs"].append(outcome(method, width, seed, teacher, cells))
-        record["finished"] = records.now()
-        records.write_json(RECORD, record)
+    said = header(__file__, "your-own", summary, budget=cells["BUDGET"], teacher=figures(teacher, cells))
+    said["milliseconds"] = timings(cells)
+    wanted = [{"method": method, "width": width, "seed": seed} for seed in SEEDS for method, width in RUNS]
+    # In this process: what cells of a chapter define, another cannot import.
+    record = fill(
+        RECORD, said, wanted, lambda run: outcome(*run, teacher, cells), by=("method", "width", "seed"), workers=0
+    )
     records.write_json(RECORD, record)
 
 

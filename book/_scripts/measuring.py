@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -57,12 +58,53 @@ def side_by_side(
     Args:
         measure: a function that another process can import.
         items: what it is called with.
-        workers: how many at a time.
+        workers: how many at a time; 0 measures one after the other in this process, with all its threads.
 
     Yields:
         Each item with its outcome, as they come.
     """
+    if not workers:
+        yield from ((item, measure(item)) for item in items)
+        return
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         waiting = {pool.submit(measure, item): item for item in items}
         for done in as_completed(waiting):
             yield waiting[done], done.result()
+
+
+def fill(
+    file: Path, said: Mapping[str, Any], wanted: Iterable[Mapping[str, Any]], measure: Callable[[tuple], Mapping], *,
+    by: Sequence[str], under: str = "runs", workers: int = WORKERS,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure what a record lacks, and write it anew after each, so that a stop costs no more than what was going on.
+
+    Args:
+        file: of the record; what is in it stays.
+        said: what the record says of itself, as `header` gives it.
+        wanted: how each entry begins, in the order in which they are to be measured.
+        measure: called with an entry's values of `by`; gives the rest of it.
+        by: names by which an entry is told from others; one that is there already is not measured again.
+        under: where the entries lie in the record.
+        workers: as for `side_by_side`.
+
+    Returns:
+        The record.
+    """
+    record = records.read_json(file) if file.exists() else {under: []}
+    record |= said
+
+    def key(entry: Mapping[str, Any]) -> tuple:
+        return tuple(entry.get(name) for name in by)
+
+    known, to_do = [key(entry) for entry in record[under]], []  # no set: settings may be part of a key
+    for entry in wanted:
+        if key(entry) not in known:
+            known.append(key(entry))
+            to_do.append(entry)
+    for values, found in side_by_side(measure, map(key, to_do), workers):
+        begun = next(entry for entry in to_do if key(entry) == values)
+        record[under].append({**begun, **found})
+        record["finished"] = records.now()
+        records.write_json(file, record)
+        print(textwrap.shorten(str(record[under][-1]), 240), flush=True)
+    return record

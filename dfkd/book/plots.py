@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dfkd.errors import ImageError
 from dfkd.pixels.files import to_uint8
+from dfkd.running.summaries import CONFIDENCE, measures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,3 +174,47 @@ def show_curves(
         if len(curves) > 1:
             ax.legend()
     return figure
+
+
+def show_sweep(sweep: Mapping[str, Any], measure: str | None = None) -> Figure:
+    """A sweep's rows: each run as a dot with the mean over seeds, and beside it the differences from the baseline.
+
+    Args:
+        sweep: what ``sweep.json`` holds, see `dfkd.running.sweeps`.
+        measure: the figure to draw, a key of its 'figures'; by default the first, agreement with the teacher.
+
+    Raises:
+        ValueError: no such measure.
+    """
+    import matplotlib.pyplot as plt
+
+    if not (figures := sweep["figures"]) or (measure or next(iter(figures))) not in figures:
+        raise ValueError(f"no measure {measure!r} in this sweep, only {', '.join(figures) or 'none at all'}")
+    measure = measure or next(iter(figures))
+    rows = figures[measure]
+    compared = {row: found["difference"] for row, found in rows.items() if "difference" in found}
+    with plt.rc_context(_style()):
+        size = (9.0 if compared else 5.6, 1.2 + 0.4 * len(rows))
+        figure, axes = plt.subplots(1, 2 if compared else 1, figsize=size, sharey=True, squeeze=False)
+        for place, (row, found) in enumerate(rows.items()):
+            values = [measures(run, sweep["datasets"]).get(measure) for run in sweep["runs"] if run["row"] == row]
+            values = [value for value in values if value is not None]
+            axes[0, 0].plot(values, [place] * len(values), "o", color=PALETTE[0], alpha=0.5)
+            axes[0, 0].plot(found["mean"], place, "|", color="black", markersize=18, markeredgewidth=2)
+            if row in compared:
+                _draw_interval(axes[0, 1], place, compared[row])
+        axes[0, 0].set(xlabel=f"{measure} (dB)", yticks=range(len(rows)), yticklabels=list(rows))
+        axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
+        for ax in axes[0]:
+            ax.locator_params("x", nbins=5)
+        if compared:
+            axes[0, 1].axvline(0, color="black", linestyle=":", linewidth=1)
+            axes[0, 1].set(xlabel=f"difference from {sweep['baseline']} (dB), {CONFIDENCE:.0%} interval")
+    return figure
+
+
+def _draw_interval(ax: Any, place: int, difference: Mapping[str, Any]) -> None:
+    """A difference with its interval; a single seed has none."""
+    if difference["low"] is not None:
+        ax.plot([difference["low"], difference["high"]], [place, place], "-", color=PALETTE[1])
+    ax.plot(difference["mean"], place, "s", color=PALETTE[1])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dfkd.book.plots import LINE_STYLES, PALETTE, compare_crops, show_curves, show_images, use_style
+from dfkd.book.plots import LINE_STYLES, PALETTE, compare_crops, show_curves, show_images, show_sweep, use_style
 from dfkd.errors import ImageError
+from dfkd.running.summaries import measures, summarise
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -99,3 +100,42 @@ def test_drawing_leaves_the_readers_settings_alone_until_the_style_is_asked_for(
     use_style()
     assert matplotlib.rcParams["figure.dpi"] == 100
     assert plt.subplots()[1].plot([0, 1])[0].get_color() == PALETTE[0]
+
+
+def sweep(baseline=None, seeds=3) -> dict:
+    runs = [
+        {"row": row, "seed": seed, "agreement": {"x2": level + (seed + 1) * spread, "x3": level}}
+        for row, level, spread in (("noise", 30.0, 0.5), ("dfsr", 32.0, 0.2)) for seed in range(seeds)
+    ]  # fmt: skip
+    figures = summarise(((run["row"], run["seed"], measures(run)) for run in runs), baseline)
+    return {"runs": runs, "figures": figures, "baseline": baseline, "datasets": []}
+
+
+def test_a_sweep_shows_every_run_the_means_and_the_intervals():
+    found = sweep("noise")
+    left, right = show_sweep(found, "agreement x2").axes
+    dots = {tuple(line.get_ydata()): sorted(line.get_xdata()) for line in left.lines if len(line.get_xdata()) == 3}
+    assert dots == {(0, 0, 0): [30.5, 31.0, 31.5], (1, 1, 1): pytest.approx([32.2, 32.4, 32.6])}
+    means = [line.get_xdata()[0] for line in left.lines if len(line.get_xdata()) == 1]
+    assert means == pytest.approx([31.0, 32.4])
+    assert [label.get_text() for label in left.get_yticklabels()] == ["noise", "dfsr"]
+    assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row is on top
+    interval, difference, zero = right.lines
+    expected = found["figures"]["agreement x2"]["dfsr"]["difference"]
+    assert list(interval.get_xdata()) == [expected["low"], expected["high"]] and set(interval.get_ydata()) == {1}
+    assert difference.get_xdata()[0] == pytest.approx(1.4) and set(zero.get_xdata()) == {0}
+    assert "difference from noise" in right.get_xlabel() and "95%" in right.get_xlabel()
+
+
+def test_a_sweep_of_one_seed_has_no_intervals_and_one_without_baseline_no_differences():
+    _, right = show_sweep(sweep("noise", seeds=1)).axes
+    assert len(right.lines) == 2  # the difference, and zero
+    (only,) = show_sweep(sweep()).axes
+    assert only.get_xlabel() == "agreement x2 x3 (dB)"
+
+
+def test_a_measure_that_a_sweep_lacks_is_refused():
+    with pytest.raises(ValueError, match="no measure 'Set5 x2' in this sweep, only agreement x2 x3, agreement x2"):
+        show_sweep(sweep(), "Set5 x2")
+    with pytest.raises(ValueError, match="none at all"):
+        show_sweep(sweep(seeds=0))

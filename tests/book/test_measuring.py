@@ -1,0 +1,72 @@
+"""What the scripts that make records share: a record is filled entry by entry, and nothing in it is measured twice."""
+
+import json
+
+import choose_step_sizes
+import measure_scoreboard
+import measure_seeds
+import measuring
+import pytest
+from measuring import fill, side_by_side
+
+from dfkd.running.records import read_json
+
+WANTED = [{"row": row, "seed": seed} for seed in (0, 1) for row in ("a", "b")]
+
+
+def measured(run: tuple) -> dict:
+    return {"length": len(str(run))}
+
+
+def test_a_record_is_written_after_each_entry_and_goes_on_where_it_was_stopped(tmp_path):
+    file, asked = tmp_path / "record.json", []
+
+    def until_stopped(run):
+        asked.append(run)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return {"psnr": len(asked)}
+
+    options = dict(by=("row", "seed"), workers=0)
+    with pytest.raises(KeyboardInterrupt):
+        fill(file, {"kind": "trial"}, WANTED, until_stopped, **options)
+    assert read_json(file)["runs"] == [{"row": "a", "seed": 0, "psnr": 1}, {"row": "b", "seed": 0, "psnr": 2}]
+    record = fill(file, {"kind": "again"}, reversed(WANTED), until_stopped, **options)
+    assert asked == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 1)]
+    assert record == read_json(file) and record["kind"] == "again" and "finished" in record
+    assert [(run["row"], run["seed"], run["psnr"]) for run in record["runs"][2:]] == [("b", 1, 4), ("a", 1, 5)]
+
+
+def test_entries_are_told_apart_by_what_one_says_and_nothing_else(tmp_path):
+    file = tmp_path / "record.json"
+    old = {"settings": {"lr": 0.1}, "found": 3}
+    file.write_text(json.dumps({"outcomes": [old, {"row": "teacher"}], "note": "stays"}))
+    wanted = [{"group": g, "settings": {"lr": lr}} for g, lr in (("x", 0.1), ("x", 0.2), ("y", 0.2))]
+    record = fill(file, {}, wanted, lambda run: {"found": run[0]["lr"]}, by=("settings",), under="outcomes", workers=0)
+    assert record["outcomes"] == [old, {"row": "teacher"}, {"group": "x", "settings": {"lr": 0.2}, "found": 0.2}]
+    assert record["note"] == "stays"
+
+
+def test_what_lacks_a_name_is_told_apart_too(tmp_path):
+    wanted = [{"row": "bicubic"}, {"row": "noise", "seed": 0}]
+    for _ in range(2):
+        record = fill(tmp_path / "r.json", {}, wanted, lambda run: {"asked": run[1]}, by=("row", "seed"), workers=0)
+        assert [run["asked"] for run in record["runs"]] == [None, 0]
+    assert record["runs"][0] == {"row": "bicubic", "asked": None}
+
+
+@pytest.mark.slow
+def test_processes_measure_the_same(tmp_path):
+    found = dict(side_by_side(measured, ["a", "bcd"], 2))
+    assert found == dict(side_by_side(measured, ["a", "bcd"], 0)) == {"a": {"length": 1}, "bcd": {"length": 3}}
+
+
+COMPLETE = [(measure_scoreboard, ()), (measure_seeds, ()), (choose_step_sizes, ([],))]
+
+
+@pytest.mark.parametrize("script, arguments", COMPLETE, ids=lambda one: getattr(one, "__name__", ""))
+def test_packaged_records_hold_what_their_scripts_want(script, arguments, monkeypatch):
+    asked, before = [], script.RECORD.read_bytes()
+    monkeypatch.setattr(measuring, "side_by_side", lambda measure, items, workers: asked.extend(items) or ())
+    script.main(*arguments)
+    assert asked == [] and script.RECORD.read_bytes() == before
