@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-ABOUT = "# Written by `make lock`, for Linux on x86-64 and Python 3.11. `make LOCKED=1` installs these files and no others.\n"
+ABOUT = "# By `make lock`, for Linux on x86-64 and Python 3.11; `make LOCKED=1` installs these files and no others.\n"
 
 
 def lines(report: dict) -> list[str]:
