@@ -215,13 +215,13 @@ def test_lock_files_are_written_from_what_pip_reports(tmp_path):
 
     write = script("write_locks").write
     torch = {"install": [entry("torch", "2.0+cpu", "a" * 64)]}
-    others = {"install": [entry("b", "1", "b" * 64), entry("A", "2", "c" * 64)]}
+    others = {"install": [entry("B", "1", "b" * 64), entry("a", "2", "c" * 64)]}
     write(torch, others, tmp_path)
     assert (tmp_path / "requirements-torch-lock.txt").read_text().splitlines()[1:] == [
         f"--index-url {CPU_INDEX}", "torch==2.0+cpu --hash=sha256:" + "a" * 64,
     ]  # fmt: skip
     names = [line.partition("==")[0] for line in (tmp_path / "requirements-lock.txt").read_text().splitlines()[1:]]
-    assert names == ["A", "b"]
+    assert names == ["a", "B"]
     with pytest.raises(SystemExit, match="not the build for the processor"):
         write({"install": [entry("torch", "2.0", "a" * 64)]}, others, tmp_path)
     with pytest.raises(SystemExit, match="no SHA-256 of b==1"):
