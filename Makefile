@@ -8,33 +8,52 @@ CHAPTERS := $(wildcard book/*.ipynb)
 # constraints.txt was resolved on 3.11, and some of its versions want no older one. Asking each candidate skips the shims of
 # version managers that lead nowhere, and a Python that cannot make environments.
 PROBE := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c "$(PROBE)" 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do $$p -c "$(PROBE)" 2>/dev/null && echo $$p && break; done)
 NPM := $(shell command -v npm 2>/dev/null)
 export CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DELETE_ON_ERROR:
-.PHONY: help book test units pages chapters packages assets pins clean
+.PHONY: help book test units pages chapters packages assets links dist pins lock clean
 
 help:
 	@echo "make book    execute the chapters and render the book to $(SITE)"
 	@echo "make test    run every check: unit tests, the chapters' stored outputs, the built pages in a browser"
 	@echo "make units   run the unit tests alone (make units ARGS='-k resize')"
 	@echo "make pages   look at the built book: what the pages hold, and what a browser makes of them"
+	@echo "make links   ask every host that the book links to whether the page is still there"
+	@echo "make dist    build the sdist and the wheel"
 	@echo "make pins    write constraints.txt anew from $(VENV)"
+	@echo "make lock    write the hashes of those versions to requirements-lock.txt"
 	@echo "make clean   remove what was built; $(VENV) and node_modules stay"
 
 # ---- the environment -------------------------------------------------------------------------------------------------
 
-# Torch goes first, alone and pinned: as one wish among many, pip may settle on another version. (Which build it takes is for
-# pip's settings to say: the README names the index of those without CUDA.)
-$(VENV)/.torch: constraints.txt
+# Torch goes first, alone and pinned: as one wish among many, pip may settle on another version. Which build it takes is for
+# pip's settings to say, or for TORCH_INDEX, which the README names. Nothing but torch is then sought there, and torch nowhere
+# else: beside an *extra* index, whoever has the highest version number wins, on either of the two.
+TORCH_INDEX ?=
+ONLY_THERE := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX) --no-deps)
+
+# With LOCKED=1, as in the workflows, pip takes only files whose hashes are in the two lock files (Linux on x86-64, Python 3.11).
+LOCKED ?=
+FROM_LOCK := --quiet --no-deps --only-binary :all: --require-hashes --requirement
+
+$(VENV)/.torch: constraints.txt requirements-torch-lock.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later with venv found: install one, or say make PYTHON=/path/to/python."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install $(if $(LOCKED),$(FROM_LOCK) requirements-torch-lock.txt,\
+		--quiet $(ONLY_THERE) "$$(grep '^torch==' constraints.txt)")
 	@touch $@
 
-$(VENV)/.packages: $(VENV)/.torch pyproject.toml constraints.txt
+# The package itself has no hash; it is built with the setuptools that has one.
+$(VENV)/.packages: $(VENV)/.torch pyproject.toml constraints.txt requirements-lock.txt
+ifeq ($(LOCKED),)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[book,test,dev]"
+else
+	$(BIN)/python -m pip install $(FROM_LOCK) requirements-lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation --editable .
+	$(BIN)/python -m pip check
+endif
 	@touch $@
 
 packages: $(VENV)/.packages
@@ -87,6 +106,10 @@ chapters: packages
 	$(BIN)/python -m pytest -p tests.book.budget -p tests.book.executed --keep-executed --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-sanitize-with tests/book/nbval_sanitize.cfg $(CHAPTERS)
 
+# Sphinx's own checker: it reads the executed chapters, from the cache where `make book` has filled it.
+links: packages
+	$(BIN)/jupyter-book build . --path-output . --builder linkcheck
+
 # ---- housekeeping ----------------------------------------------------------------------------------------------------
 
 # A local label such as +cpu names a build, not a version, and pip on another machine would look for it in vain.
@@ -94,6 +117,21 @@ pins: packages
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(BIN)/python -m pip list --format=freeze | grep -viE '^(pip|dfkd)==' | sed -E 's/\+[A-Za-z0-9.]+$$//' | LC_ALL=C sort -f; \
 	} > constraints.new && mv constraints.new constraints.txt
+
+# The file that pip takes for each version in constraints.txt, with its SHA-256. Of a release with a file for every platform only
+# this machine's is listed, so make it where the workflows run: Linux on x86-64, Python 3.11.
+LOOK_UP := --quiet --dry-run --ignore-installed --no-deps --only-binary :all: --report
+lock: packages
+	mkdir -p _build
+	$(BIN)/python -m pip install $(LOOK_UP) _build/torch.json $(ONLY_THERE) "$$(grep '^torch==' constraints.txt)"
+	grep -v '^torch==' constraints.txt > _build/others.txt
+	$(BIN)/python -m pip install $(LOOK_UP) _build/others.json --requirement _build/others.txt
+	$(BIN)/python .github/write_locks.py _build/torch.json _build/others.json
+
+# Without build isolation: with the setuptools of the environment, and no look at an index.
+dist: packages
+	rm -rf build dist
+	$(BIN)/python -c "from setuptools import build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')"
 
 clean:
 	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

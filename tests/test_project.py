@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -19,11 +20,6 @@ from packaging.utils import canonicalize_name
 
 import dfkd
 from dfkd.running.records import load_record
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # tomli comes with pytest there
-    import tomli as tomllib
 
 ROOT = book_pages.ROOT
 README = (ROOT / "README.md").read_text()

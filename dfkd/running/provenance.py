@@ -28,6 +28,7 @@ from dfkd.pixels.benchmarks import cache_folder
 # Modules and what describes their packages: any import reads some, and which ones differs between machines.
 MODULES = ("*.py", "*.pyc", "*.so", "*.so.*", "*.pyd", "*.dll", "*/python3*.zip")
 MODULES += ("*.dist-info/*", "*.egg-info/*", "*-packages/*.pth", "*/pyvenv.cfg")
+MODULES += ("*-packages/setuptools/_vendor/*",)  # older torches import setuptools, which reads a text
 SYSTEM = ("/proc/*", "/sys/*", "/dev/*", "/etc/*")
 NEEDED = ("dfkd/*", "data/checkpoints/*", "run/config.json", "run/checkpoint.pt", "teacher/*")
 

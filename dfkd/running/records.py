@@ -10,7 +10,7 @@ import platform
 import re
 import shlex
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -48,7 +48,7 @@ def versions() -> dict[str, str]:
 
 def now() -> str:
     """The time in UTC, to the second, ISO 8601."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def command() -> str:
