@@ -6,13 +6,14 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
+import torch
 import typer
 from torch import nn
 
 import dfkd
-from dfkd.errors import DfkdError, TrainingError, UnknownName, pick
+from dfkd.errors import DfkdError, TrainingError, Unconfirmed, UnknownName, pick, printable
 from dfkd.method.settings import Config, configure
 from dfkd.method.sources import METHODS
 from dfkd.networks import zoo
@@ -33,8 +34,11 @@ from dfkd.running.provenance import unexplained
 from dfkd.running.teachers import TeacherSettings
 from dfkd.running.verify import TOLERANCE, repeat
 
+UsageError = typer.BadParameter.__base__  # typer has a click of its own in some versions, and borrows it in others
 app = typer.Typer(
     help="Data-free knowledge distillation for image super-resolution.",
+    epilog="Exit codes: 0, all went well; 1, the answer is no (see 'dfkd verify --help', for one) or pictures were left "
+    "out; 2, something is wrong, and one line says what.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,12 +55,35 @@ SameDevice = Annotated[str | None, typer.Option("--device", help="'cpu' or 'cuda
 
 
 def main() -> None:
-    """Run the command line; errors a user can mend are one line and exit code 1."""
+    """Run the command line: 0 where all went well, 1 where the answer is no, 2 and one line where something is wrong."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except DfkdError as error:
-        typer.secho(f"dfkd: {error}", err=True, fg="red")
-        sys.exit(1)
+        _give_up(str(error), error.exit_code)
+    except UsageError as error:
+        if not error.format_message():  # nothing was asked for, and typer answers with the help
+            error.show()
+            sys.exit(error.exit_code)
+        asked = error.ctx.command_path if error.ctx else "dfkd"
+        _give_up(f"{error.format_message().rstrip('.')}; see {asked} --help", error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except OSError as error:  # a folder that may not be looked into, and the like
+        _give_up(str(error), DfkdError.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not _no_memory(error):
+            raise
+        _give_up("there is not enough memory for this; ask for less at a time", DfkdError.exit_code)
+
+
+def _give_up(message: str, code: int) -> NoReturn:
+    typer.secho(f"dfkd: {printable(message)}", err=True, fg="red")
+    sys.exit(code)
+
+
+def _no_memory(error: Exception) -> bool:
+    """Torch says so by a class of its own on GPUs, and in words on the CPU."""
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _version(wanted: bool) -> None:
@@ -188,7 +215,7 @@ def verify(
         typer.echo(f"  weights of the finished run: {'the same bits' if verdict.weights else 'other bits'}")
     _tell_of(verdict.unexplained)
     if not verdict.holds(tolerance):
-        raise TrainingError(f"{record} did not repeat within {tolerance:g}")
+        raise Unconfirmed(f"{record} did not repeat within {tolerance:g}")
     typer.echo(f"{record} repeats")
 
 
@@ -240,7 +267,10 @@ def upscale(
     overwrite: Annotated[bool, typer.Option(help="Replace files that are there already.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Upscale photos of any size; camera's notes, colour profile and transparency are kept."""
+    """Upscale photos of any size; exit code 1 if some were left out.
+
+    Camera's notes, colour profile and transparency are kept.
+    """
     pairs = albums.plan(pictures, out, overwrite)  # before the work, not after
     network = zoo.load_model(model).to(device)
     scale = scale or _smallest(network)
@@ -288,12 +318,15 @@ def check_teacher(
         list[int] | None, typer.Option(help="Repeat for several.", show_default="those it names, or 2, 3, 4")
     ] = None,
 ) -> None:
-    """Is a network fit to be a teacher, and by which method? Looks at shapes, values, gradients and plausibility."""
+    """Is a network fit to be a teacher, and by which method? Exit code 1 if by none.
+
+    Looks at shapes, values, gradients and plausibility.
+    """
     verdict = checks.check_teacher(zoo.load_teacher(teacher), scale)
     for finding in verdict.findings:
         typer.echo(f"{finding.what:<10} {'ok' if finding.well else 'NO':<4} {finding.says}")
     if not verdict.methods:
-        raise TrainingError(f"{teacher} cannot be a teacher as it is; see what says NO above")
+        raise Unconfirmed(f"{teacher} cannot be a teacher as it is; see what says NO above")
     typer.echo(f"methods that fit: {', '.join(verdict.methods)}")
 
 
