@@ -37,8 +37,8 @@ from dfkd.running.verify import TOLERANCE, repeat
 UsageError = typer.BadParameter.__base__  # typer has a click of its own in some versions, and borrows it in others
 app = typer.Typer(
     help="Data-free knowledge distillation for image super-resolution.",
-    epilog="Exit codes: 0, all went well; 1, the answer is no (see 'dfkd verify --help', for one) or pictures were left "
-    "out; 2, something is wrong, and one line says what.",
+    epilog="Exit codes: 0, all went well; 1, the answer is no (of 'dfkd verify', for one) or pictures were left out; "
+    "2, something is wrong, and one line says what.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -55,7 +55,7 @@ SameDevice = Annotated[str | None, typer.Option("--device", help="'cpu' or 'cuda
 
 
 def main() -> None:
-    """Run the command line: 0 where all went well, 1 where the answer is no, 2 and one line where something is wrong."""
+    """Run the command line; what is wrong is said in one line and exit code 2, and 1 means that the answer is no."""
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except DfkdError as error:
@@ -242,7 +242,7 @@ def evaluate(
     _show(scores, as_json)
     folder = zoo.path_meant(model, zoo.names())
     if folder and (folder / "record.json").is_file():
-        record = records.read_json(folder / "record.json")
+        record = records.read_object(folder / "record.json")
         kept = [s for s in record.get("scores", []) if (s["dataset"], s["scale"]) not in wanted]
         new = [s | {"model": records.without_folders(model)} for s in scores]
         records.write_json(folder / "record.json", record | {"scores": kept + new})

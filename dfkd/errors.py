@@ -52,16 +52,12 @@ class Unconfirmed(TrainingError):
 
 
 def printable(text: str) -> str:
-    """One line that no terminal takes for a command: whatever does not print is written as Python writes it.
-
-    >>> print(printable("two\\nlines"))
-    two\\nlines
-    """
+    """One line that no terminal takes for a command: whatever does not print is written as Python writes it."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def pick(kind: str, name: str, known) -> str:
     """`name` if it is among `known`, else an `UnknownName` that lists what there is."""
-    if name not in known:
-        raise UnknownName(f"unknown {kind} {str(name)[:100]!r}; choose one of: {', '.join(map(str, known))}")
+    if not any(name == one for one in known):  # not `in`: what a file gives for a name may not even be hashable
+        raise UnknownName(f"unknown {kind} {name!r:.100}; choose one of: {', '.join(map(str, known))}")
     return name

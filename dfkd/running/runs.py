@@ -10,6 +10,7 @@ import csv
 import io
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,26 @@ class Run:
             if _settings(job_from_dict(self.job.to_dict() | state["settings"])) != _settings(self.job):
                 raise ValueError("it was written with other settings")
             self.task.load_state_dict(state["task"])
-            self.curves, self.spent, self.at_start = state["curves"], state["spent"], state["at_start"]
-            self.resumed = state["resumed"] + 1
-            self.files.paths.update(state["files"])
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, TrainingError) as error:
-            why = " ".join(str(error).split())
-            raise CheckpointError(
-                f"{self.folder}/checkpoint.pt does not belong to the run in config.json beside it ({why[:200]}); "
-                "delete it to start that run anew"
-            ) from error
+            self._take_over(state)
+        except Exception as error:  # of a hostile file, anything may be expected
+            raise self._foreign(error) from error
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        """What a checkpoint says of the run beside its task."""
+        self.curves, self.at_start, self.resumed = state["curves"], state["at_start"], state["resumed"] + 1
+        self.spent = {name: float(state["spent"][name]) for name in self.spent}
+        if any(type(value) not in (int, float) for row in self.curves for value in row.values()):
+            raise ValueError("its curves are not made of numbers")
+        if (self.curves[-1]["step"] if self.curves else 0) != self.task.step:
+            raise ValueError("its curves end elsewhere")
+        self.files.paths.update(map(os.fspath, state["files"]))
+
+    def _foreign(self, error: Exception) -> CheckpointError:
+        why = " ".join(str(error).split())
+        return CheckpointError(
+            f"{self.folder}/checkpoint.pt does not belong to the run in config.json beside it ({why[:200]}); "
+            "delete it to start that run anew"
+        )
 
     def save(self) -> None:
         """Write the checkpoint and the curves up to it."""
@@ -110,7 +122,7 @@ class Run:
         last_save = time.monotonic()
         done = self.curves[-1]["step"] if self.curves else 0
         with self.files, tqdm(total=self.job.config.steps, initial=done, desc=self.job.kind, unit="step") as bar:
-            for report in self.task.rounds():
+            for report in self._rounds():
                 self.curves.append(report)
                 shown = {name.split(".")[-1][:5]: value for name, value in report.items() if isinstance(value, float)}
                 bar.set_postfix(shown)
@@ -121,12 +133,25 @@ class Run:
         self.save()
         record = self._record()
         old = self.folder / "record.json"
-        if old.exists() and (kept := records.read_json(old)).get("weights_sha256") == record["weights_sha256"]:
+        if old.exists() and (kept := records.read_object(old)).get("weights_sha256") == record["weights_sha256"]:
             record = kept  # the run was finished before; its record may hold scores by now
         file = self.folder / f"{self.job.network}.safetensors"
         save_model(file, self.task.averaged.module, role=self.job.network, summary=record["summary"])
         records.write_json(self.folder / "record.json", record)
         return record
+
+    def _rounds(self) -> Iterator[dict[str, float]]:
+        """The task's; what its checkpoint holds and no network can compute with shows in the first of them."""
+        rounds = self.task.rounds()
+        try:
+            first = next(rounds, None)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if not self.resumed:
+                raise
+            raise self._foreign(error) from error
+        if first is not None:
+            yield first
+            yield from rounds
 
     def _spent(self) -> dict[str, float]:
         cpu, wall = (there - then for there, then in zip(_clocks(), self._started, strict=True))
@@ -204,7 +229,7 @@ def open_run(folder: str | os.PathLike, device: str | None = None, save_every: f
         raise TrainingError(f"{folder} holds no run; start one without --resume")
     clocks = _clocks()
     with FilesRead() as files:
-        values = records.read_json(folder / "config.json")
+        values = records.read_object(folder / "config.json")
         try:
             job = job_from_dict(values, **({"device": device} if device else {}))
         except TrainingError as error:

@@ -8,6 +8,10 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from dfkd.errors import TrainingError
+
+MOST = 2**30  # numbers of one kind that a run may hold: 4 GB
+
 
 class LoopSettings(Protocol):
     """What a source has to know of the loop it serves; `dfkd.method.settings.Config` says it."""
@@ -91,6 +95,16 @@ class SourceSettings(ABC):
 
     def check(self, config: LoopSettings) -> None:  # noqa: B027 (most methods have nothing to check)
         """Raise a `TrainingError` where the settings do not fit the loop's."""
+
+
+def require_memory(what: str, numbers: float) -> None:
+    """Refuse what no machine has the memory for, before it is taken.
+
+    Raises:
+        TrainingError: more than `MOST` float32 numbers.
+    """
+    if not numbers <= MOST:
+        raise TrainingError(f"{what} would take {4 * numbers / 1e9:,.0f} GB; ask for less")
 
 
 def device_of(network: nn.Module):
