@@ -123,7 +123,7 @@ def load_onnx(path: str | os.PathLike):
     try:
         options = runtime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is in the exception
-        session = runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(os.fspath(path), options, ["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's errors have no common class
         raise ExportError(f"{path} is not an ONNX file that can be run ({_brief(error)}); export it again") from error
 

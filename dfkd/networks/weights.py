@@ -24,7 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from dfkd.errors import CheckpointError
 from dfkd.writing import replacing
@@ -204,7 +204,7 @@ def _require_plain(state: Any, limit: int) -> None:
         raise ValueError(f"its tensors would take {total:,} bytes, many times the file")
 
 
-class Allowance(TorchDispatchMode):
+class Allowance(TorchFunctionMode):
     """Within the block tensors are made up to a number of bytes in all, not counting what is computed from others.
 
     What a file of weights says decides how large a network is built for it; no honest one is much larger than the file.
@@ -214,16 +214,17 @@ class Allowance(TorchDispatchMode):
         super().__init__()
         self.left = left
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        size = args[0] if args and func.overloadpacket in _MAKERS else ()
-        if isinstance(size, list | tuple):
-            self.left -= 4 * math.prod(size) if size else 0
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _MAKERS:
+            sizes = args[0] if args and isinstance(args[0], list | tuple) else args
+            whole = [size for size in sizes if isinstance(size, int)]
+            self.left -= 4 * math.prod(whole) if whole else 0
         if self.left < 0:
             raise CheckpointError("the network would be far larger than the file of its weights")
         return func(*args, **(kwargs or {}))
 
 
-_MAKERS = {getattr(torch.ops.aten, name) for name in ("empty", "zeros", "ones", "full", "rand", "randn")}
+_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange}
 
 
 def write_state(path: str | os.PathLike, state: Any) -> None:
