@@ -89,7 +89,7 @@ def read_photograph(
             Image.init()
             picture = Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN])
             picture.load()
-            return _to_tensor(ImageOps.exif_transpose(picture), alpha), _surroundings(picture)
+            return _to_tensor(_upright(picture), alpha), _surroundings(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{path} is above the limit of {max_pixels:,} pixels; crop it, or raise max_pixels ({error})"
@@ -112,6 +112,13 @@ def _limited_to(max_pixels: int):
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # as below: notes that make no sense say nothing of how the picture is to be turned
+        return picture
 
 
 def _surroundings(picture: Image.Image) -> Surroundings:

@@ -60,6 +60,7 @@ class Run:
         """
         if (self.folder / "config.json").exists():
             raise TrainingError(f"{self.folder} holds a run already; --resume {self.folder} goes on with it")
+        self._clear_away()
         records.write_json(self.folder / "config.json", self.job.to_dict())
         self.at_start = self.task.notes()
 
@@ -69,9 +70,7 @@ class Run:
         Raises:
             CheckpointError: the checkpoint is damaged, or that of another run.
         """
-        for name in ("checkpoint.pt", "curves.csv"):
-            for unfinished in self.folder.glob(f".{name}.*"):  # what a kill in the middle of writing leaves behind
-                unfinished.unlink()
+        self._clear_away()
         if not (self.folder / "checkpoint.pt").exists():
             self.at_start = self.task.notes()
             return
@@ -84,6 +83,12 @@ class Run:
             self._take_over(state)
         except Exception as error:  # of a hostile file, anything may be expected
             raise self._foreign(error) from error
+
+    def _clear_away(self) -> None:
+        """What a kill in the middle of writing leaves behind."""
+        for name in ("config.json", "checkpoint.pt", "curves.csv", f"{self.job.network}.safetensors", "record.json"):
+            for unfinished in self.folder.glob(f".{name}.????????"):
+                unfinished.unlink(missing_ok=True)
 
     def _take_over(self, state: dict[str, Any]) -> None:
         """What a checkpoint says of the run beside its task."""

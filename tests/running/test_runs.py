@@ -148,8 +148,8 @@ def test_sliced_student_without_a_checkpoint_is_cut_out_anew(teacher, tmp_path):
 
 def test_what_a_kill_left_unfinished_is_cleared_away(teacher, tmp_path):
     folder = stopped(tmp_path / "run", job(teacher))
-    for name in (".checkpoint.pt.0a1b2c3d", ".curves.csv.0a1b2c3d"):
-        (folder / name).touch()
+    for name in ("checkpoint.pt", "curves.csv", "config.json", "record.json", "student.safetensors"):
+        (folder / f".{name}.0a1b2c3d").touch()
     runs.open_run(folder)
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
