@@ -7,14 +7,14 @@ import sys
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import torch
 import typer
 from torch import nn
 
 import dfkd
-from dfkd.errors import DfkdError, TrainingError, UnknownName, pick
+from dfkd.errors import DfkdError, TrainingError, Unconfirmed, UnknownName, pick, printable
 from dfkd.method.settings import Config, configure
 from dfkd.method.sources import METHODS
 from dfkd.networks import zoo
@@ -39,8 +39,11 @@ from dfkd.running.verify import TOLERANCE, repeat
 from dfkd.running.watching import LOGS, Watch
 from dfkd.writing import replacing
 
+UsageError = typer.BadParameter.__base__  # typer has a click of its own in some versions, and borrows it in others
 app = typer.Typer(
     help="Data-free knowledge distillation for image super-resolution.",
+    epilog="Exit codes: 0, all went well; 1, the answer is no (of 'dfkd verify', for one) or pictures were left out; "
+    "2, something is wrong, and one line says what.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -60,13 +63,37 @@ SameDevice = Annotated[str | None, typer.Option("--device", help="'cpu' or 'cuda
 
 
 def main() -> None:
-    """Run the command line; errors a user can mend are one line and exit code 1."""
+    """Run the command line; what is wrong is said in one line and exit code 2, and 1 means that the answer is no."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except DfkdError as error:
-        if rank_here() == 0 or isinstance(error, ProcessLost):  # what they all run into, one says
-            typer.secho(f"dfkd: {error}", err=True, fg="red")
-        sys.exit(1)
+        if rank_here() and not isinstance(error, ProcessLost):  # what all processes run into, one says
+            sys.exit(error.exit_code)
+        _give_up(str(error), error.exit_code)
+    except UsageError as error:
+        if not error.format_message():  # nothing was asked for, and typer answers with the help
+            error.show()
+            sys.exit(error.exit_code)
+        asked = error.ctx.command_path if error.ctx else "dfkd"
+        _give_up(f"{error.format_message().rstrip('.')}; see {asked} --help", error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except OSError as error:  # a folder that may not be looked into, and the like
+        _give_up(str(error), DfkdError.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not _no_memory(error):
+            raise
+        _give_up("there is not enough memory for this; ask for less at a time", DfkdError.exit_code)
+
+
+def _give_up(message: str, code: int) -> NoReturn:
+    typer.secho(f"dfkd: {printable(message)}", err=True, fg="red")
+    sys.exit(code)
+
+
+def _no_memory(error: Exception) -> bool:
+    """Torch says so by a class of its own on GPUs, and in words on the CPU."""
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _version(wanted: bool) -> None:
@@ -279,7 +306,7 @@ def verify(
         typer.echo(f"  weights of the finished run: {'the same bits' if verdict.weights else 'other bits'}")
     _tell_of(verdict.unexplained)
     if not verdict.holds(tolerance):
-        raise TrainingError(f"{record} did not repeat within {tolerance:g}")
+        raise Unconfirmed(f"{record} did not repeat within {tolerance:g}")
     typer.echo(f"{record} repeats")
 
 
@@ -306,7 +333,7 @@ def evaluate(
     _show(scores, as_json)
     folder = zoo.path_meant(model, zoo.names())
     if folder and (folder / "record.json").is_file():
-        record = records.read_json(folder / "record.json")
+        record = records.read_object(folder / "record.json")
         kept = [s for s in record.get("scores", []) if (s["dataset"], s["scale"]) not in wanted]
         new = [s | {"model": records.without_folders(model)} for s in scores]
         records.write_json(folder / "record.json", record | {"scores": kept + new})
@@ -331,7 +358,10 @@ def upscale(
     overwrite: Annotated[bool, typer.Option(help="Replace files that are there already.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Upscale photos of any size; camera's notes, colour profile and transparency are kept."""
+    """Upscale photos of any size; exit code 1 if some were left out.
+
+    Camera's notes, colour profile and transparency are kept.
+    """
     pairs = albums.plan(pictures, out, overwrite)  # before the work, not after
     network = zoo.load_model(model).to(device)
     scale = scale or _smallest(network)
@@ -379,12 +409,15 @@ def check_teacher(
         list[int] | None, typer.Option(help="Repeat for several.", show_default="those it names, or 2, 3, 4")
     ] = None,
 ) -> None:
-    """Is a network fit to be a teacher, and by which method? Looks at shapes, values, gradients and plausibility."""
+    """Is a network fit to be a teacher, and by which method? Exit code 1 if by none.
+
+    Looks at shapes, values, gradients and plausibility.
+    """
     verdict = checks.check_teacher(zoo.load_teacher(teacher), scale)
     for finding in verdict.findings:
         typer.echo(f"{finding.what:<10} {'ok' if finding.well else 'NO':<4} {finding.says}")
     if not verdict.methods:
-        raise TrainingError(f"{teacher} cannot be a teacher as it is; see what says NO above")
+        raise Unconfirmed(f"{teacher} cannot be a teacher as it is; see what says NO above")
     typer.echo(f"methods that fit: {', '.join(verdict.methods)}")
 
 

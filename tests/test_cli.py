@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import dfkd
 from dfkd.book import scoreboard
 from dfkd.cli import app, main
-from dfkd.errors import CheckpointError, DfkdError, ImageError, TrainingError
+from dfkd.errors import CheckpointError, DfkdError, ImageError, TrainingError, Unconfirmed
 from dfkd.method.settings import Config, configure, names_of
 from dfkd.method.sources import METHODS
 from dfkd.networks import zoo
@@ -700,6 +700,38 @@ def test_minutes_become_as_many_steps_as_should_fit(teacher, tmp_path, asked, mo
 
 
 @pytest.mark.parametrize(
+    "error, code, words",
+    [(TrainingError("a\nb"), 2, r"dfkd: a\nb"), (Unconfirmed("no"), 1, "dfkd: no"),
+     (PermissionError(13, "Permission denied", "x"), 2, "dfkd: [Errno 13] Permission denied: 'x'"),
+     (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), 2, "not enough memory"),
+     (MemoryError(), 2, "not enough memory"), (typer.Abort(), 130, "")],
+)  # fmt: skip
+def test_what_stops_a_command_decides_its_exit_code(error, code, words, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise error
+
+    monkeypatch.setattr("dfkd.cli.app", stop)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == code and words in said and said.count("\n") == (1 if words else 0)
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
+    def stop(*_, **__):
+        raise RuntimeError("shape '[2]' is invalid")
+
+    monkeypatch.setattr("dfkd.cli.app", stop)
+    with pytest.raises(RuntimeError, match="is invalid"):
+        main()
+
+
+def test_without_arguments_one_is_told_what_there_is():
+    done = dfkd_process()
+    assert "Usage" in done.stdout + done.stderr and "Exit codes" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
     "arguments, words",
     [(["evaluate", "nosuchmodel"], "no model 'nosuchmodel'"),
      (["evaluate", "bicubic", "--dataset", "Set6"], "unknown data set 'Set6'"),
@@ -708,11 +740,14 @@ def test_minutes_become_as_many_steps_as_should_fit(teacher, tmp_path, asked, mo
      (["distill", "--teacher", "gone.safetensors"], "no model 'gone.safetensors'"),
      (["distill", "--teacher", "vdsr-small", "--method", "noise", "--w-recon", "3"],
       "method 'noise' does not use w_recon (of dfsr, cmi, dfsr+, cmi+)"),
-     (["distill", "--resume", "gone"], "gone holds no run")],
+     (["distill", "--resume", "gone"], "gone holds no run"),
+     (["distil"], "No such command 'distil'"), (["upscale", "a.png"], "dfkd upscale --help"),
+     (["upscale", "x" * 300, "out.png", "--model", "bicubic"], "name too long"),
+     (["evaluate", "a\nb\x1b[2J.pth"], r"'a\nb\x1b[2J.pth'")],
 )  # fmt: skip
-def test_errors_are_one_line_and_exit_code_1(arguments, words, tmp_path):
+def test_errors_are_one_line_and_exit_code_2(arguments, words, tmp_path):
     done = dfkd_process(*arguments, cwd=tmp_path)
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert re.fullmatch(r"dfkd: [^\n]+\n", done.stderr) and words in done.stderr
     assert os.listdir(tmp_path) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -224,11 +225,12 @@ class Distillation:
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what `state_dict` gave, in a run newly made from the same config."""
-        for part in range(1, min(state["part"], self.config.parts - 1) + 1):
+        self.part = whole_number(state["part"], self.config.parts)
+        for part in range(1, min(self.part, self.config.parts - 1) + 1):
             self._grow(part)
-        self.part, self.round = state["part"], state["round"]
+        self.round = whole_number(state["round"], self.config.rounds)
         self._restart_optimiser()
-        self._step_in_part = state["step_in_part"]
+        self._step_in_part = whole_number(state["step_in_part"], self.config.rounds * self.config.imitation_steps)
         self.student.load_state_dict(state["student"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -236,3 +238,10 @@ class Distillation:
         self.answers.load_state_dict(state["answers"], next(self.student.parameters()).device)
         self._rng.set_state(state["rng"])
         self._growth_rng.set_state(state["growth_rng"])
+
+
+def whole_number(value: Any, most: int) -> int:
+    """A count from a saved state, if it is one; anything else could make a run that never ends."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"it counts {value!r:.40} where 0 to {most} was expected")
+    return value

@@ -68,4 +68,6 @@ class MemoryBank:
         """
         if state["size"] != self.size:
             raise TrainingError(f"the saved bank has {state['size']} rows, this one {self.size}")
+        if any(len(rows) != self.size for rows in state["rows"].values()) or state["added"] < 0:
+            raise TrainingError("the saved bank has not the rows that it says")
         self._rows, self._added = {n: v.to(device, copy=True) for n, v in state["rows"].items()}, state["added"]

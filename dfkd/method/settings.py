@@ -6,16 +6,20 @@ there (see `describe`).
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from dfkd.errors import TrainingError, pick
 from dfkd.method.optimisers import RECIPES
 from dfkd.method.sources import METHODS, CMISettings, SourceSettings
+from dfkd.method.sources.base import require_memory
 from dfkd.networks.precision import PRECISIONS
 
 INITS = ("random", "identity", "teacher")
+MOST_SCALES = 16
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,9 @@ class Config:
         for name in ("steps", "batch", "imitation_steps", "parts", "blocks", "reuse"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_memory("features of a batch of such patches", 16 * self.batch * self.patch**2)
+        if len(self.scales) > MOST_SCALES:
+            raise TrainingError(f"{len(self.scales)} scales are too many; choose up to {MOST_SCALES}")
         if not (self.student_lr > 0 and self.clip > 0 and 0 < self.average <= 1):
             raise TrainingError("lr and clip must be positive, average must lie in (0, 1]")
         if not 0 <= self.squared <= 1:
@@ -179,18 +186,45 @@ def read_config(values: dict[str, Any]) -> Config:
     """
     if "method" not in values:
         raise TrainingError("these settings name no method")
+    for kind in (Config, METHODS[pick("method", values["method"], METHODS)]):
+        require_kinds(kind, values)
     if "warm_up" not in values:
         used = names_of(METHODS[pick("method", values["method"], METHODS)]) | names_of(Config) | {"method"}
         others = set().union(*(names_of(kind) for kind in METHODS.values())) - used
         values = {name: value for name, value in values.items() if name not in others}
         if values.get("optim", "adam") == "adam":
-            values["warm_up"] = min(1.0, 100 * values.get("parts", 1) / values.get("steps", Config.steps))
+            values["warm_up"] = min(1.0, 100 * values.get("parts", 1) / max(1, values.get("steps", Config.steps)))
     return configure(**values)
 
 
 def names_of(settings: type) -> set[str]:
     """Names of a settings class's fields."""
     return {f.name for f in fields(settings)}
+
+
+def require_kinds(settings: type, values: dict[str, Any]) -> None:
+    """Refuse values of the wrong kind, by the types of a settings class's fields; for what was read from a file.
+
+    Args:
+        settings: a dataclass.
+        values: by name, as JSON has them; names that the class does not know are none of its business.
+
+    Raises:
+        TrainingError: a value of another kind, or a number that is not finite.
+    """
+    for name, kind in get_type_hints(settings).items():
+        if name in values and not _is_a(values[name], kind):
+            raise TrainingError(f"{name} cannot be {values[name]!r:.60}")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if isinstance(kind, UnionType):
+        return any(_is_a(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:  # of any length, a list in JSON
+        return isinstance(value, list | tuple) and all(_is_a(one, get_args(kind)[0]) for one in value)
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+    return kind not in (int, bool, str, NoneType) or type(value) is kind  # other kinds are settings of their own
 
 
 def describe(settings: type) -> dict[str, str]:

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from dfkd.errors import CheckpointError, pick
-from dfkd.networks.weights import read_state, read_weights
+from dfkd.networks.weights import Allowance, read_state, read_weights
 from dfkd.pixels.colour import as_convolutions
 
 EXTRA = 'pip install "dfkd[teachers]"'
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+SPARE = 2**28  # bytes that a network may make beyond its weights: tables of positions, masks
 DEEPEST = 10_000  # a number in a layer's name beyond it, and the network is made of names, not of weights
 
 
@@ -98,11 +99,12 @@ def load_foreign(path: str | os.PathLike) -> Foreign:
     spandrel = need_spandrel(f"{file} was not written by dfkd")
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds a {type(state).__name__}, not weights by name")
-    state = spandrel.canonicalize_state_dict(state)
+    state = _canonical(file, state, spandrel)
     _require_tensors(file, state)
     known = spandrel.ModelLoader(device="cpu")
     try:
-        found = known.load_from_state_dict(state)
+        with Allowance(SPARE + 4 * file.stat().st_size):
+            found = known.load_from_state_dict(state)
     except spandrel.UnsupportedModelError:
         raise CheckpointError(
             f"{file} holds weights of no network that spandrel knows; build it in Python and call dfkd.Distillation"
@@ -111,6 +113,13 @@ def load_foreign(path: str | os.PathLike) -> Foreign:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(f"{file} looks like a known network but does not fit one ({why})") from error
     return _adapt(file, found)
+
+
+def _canonical(file: Path, state: dict, spandrel: ModuleType) -> dict:
+    try:
+        return spandrel.canonicalize_state_dict(state)
+    except Exception as error:  # it takes for granted that names are words, and hold what such names usually do
+        raise CheckpointError(f"{file} does not hold weights by name ({type(error).__name__})") from error
 
 
 def _adapt(file: Path, found: Any) -> Foreign:

@@ -121,7 +121,9 @@ def load_onnx(path: str | os.PathLike):
     if not os.path.isfile(path):
         raise ExportError(f"no file {path}; write one with dfkd.networks.onnx.export_onnx or dfkd export")
     try:
-        session = runtime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4  # what is wrong is in the exception
+        session = runtime.InferenceSession(os.fspath(path), options, ["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's errors have no common class
         raise ExportError(f"{path} is not an ONNX file that can be run ({_brief(error)}); export it again") from error
 

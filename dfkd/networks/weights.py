@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import pickle
+import pickletools
 import sys
+import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from dfkd.errors import CheckpointError
 from dfkd.writing import replacing
@@ -74,6 +78,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # how every file of torch.save began until 2020
+_OLD_START = pickle.dumps(_MAGIC, 2)
+_MADE_OF = {"collections.OrderedDict", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2",
+            "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state",
+            "torch._tensor._rebuild_from_type_v2", "torch.nn.parameter.Parameter", "torch.Tensor", "torch.Size",
+            "torch.device", "_codecs.encode"}  # fmt: skip
+SHARED = 4  # tensors may take as many times their file's size, where several show the same numbers
 
 
 def read_pickled_module(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -93,14 +103,27 @@ def read_pickled_module(path: str | os.PathLike) -> dict[str, Tensor]:
             then), is damaged, or holds no module.
     """
     with _reading(path), open(path, "rb") as file:
-        if _Unpickler(file).load() != _MAGIC:
+        if file.read(len(_OLD_START)) != _OLD_START:
             raise ValueError("not in torch's format of before 2020")
-        _version, _system, root, keys = (_Unpickler(file).load() for _ in range(4))
+        _version, _system, root, keys = (_unpickle(file) for _ in range(4))
         storages = {key: _read_storage(file) for key in keys}
+        recipes = dict(_tensors(root["model"], set()))
+        if sum(math.prod(size) for _, _, size, _ in recipes.values()) > sum(map(len, storages.values())):
+            raise ValueError("its tensors have more numbers than it holds")
         return {
             name: torch.as_strided(storages[key], size, stride, offset).clone()
-            for name, (key, offset, size, stride) in _tensors(root["model"])
+            for name, (key, offset, size, stride) in recipes.items()
         }
+
+
+def _unpickle(file: BinaryIO) -> Any:
+    """The next pickle of a file, looked through before it is run: a few bytes could ask for gigabytes of memory."""
+    start = file.tell()
+    for read, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.proto > 2 or "PUT" in opcode.name and int(argument) > read:
+            raise _Refused(f"its pickle uses {opcode.name} as no old file does")
+    file.seek(start)
+    return _Unpickler(file).load()
 
 
 def _read_storage(file: BinaryIO) -> Tensor:
@@ -110,12 +133,16 @@ def _read_storage(file: BinaryIO) -> Tensor:
     return torch.from_numpy(np.frombuffer(file.read(4 * count), dtype="<f4").copy())
 
 
-def _tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, tuple]]:
+def _tensors(module: Any, seen: set[int], prefix: str = "") -> Iterator[tuple[str, tuple]]:
+    """Each module once, as torch has it: one that holds itself would have parameters without end."""
+    if id(module) in seen:
+        return
+    seen.add(id(module))
     for name, parameter in vars(module)["_parameters"].items():
         if parameter is not None:
             yield prefix + name, parameter.tensor
     for name, child in vars(module)["_modules"].items():
-        yield from _tensors(child, f"{prefix}{name}.")
+        yield from _tensors(child, seen, f"{prefix}{name}.")
 
 
 def read_state(path: str | os.PathLike) -> Any:
@@ -125,7 +152,79 @@ def read_state(path: str | os.PathLike) -> Any:
         CheckpointError: no such file, a damaged one, or one that holds code.
     """
     with _reading(path):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _look_through(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        _require_plain(state, SHARED * os.path.getsize(path))
+        return state
+
+
+def _look_through(path: str | os.PathLike) -> None:
+    """Refuse what torch's reader would spend memory on before it finds out: small files that unfold to large ones.
+
+    Besides tensors it admits whatever takes a size and gives as many zeros.
+    """
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            file.seek(0)
+            if file.read(len(_OLD_START)) != _OLD_START:
+                raise _Refused("it was not written by torch.save")
+            _require_known(file for _ in range(4))
+            return
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+            if packed or sum(entry.file_size for entry in entries) > os.path.getsize(path):
+                raise _Refused("its parts unfold to more than the file itself")
+            _require_known(archive.open(entry) for entry in entries if entry.filename.endswith("data.pkl"))
+
+
+def _require_known(pickles: Iterable[Any]) -> None:
+    for file in pickles:
+        for opcode, argument, _ in pickletools.genops(file):
+            name = str(argument).replace(" ", ".") if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL") else None
+            if name and name not in _MADE_OF and not (name.startswith("torch.") and name.endswith("Storage")):
+                raise _Refused(f"its pickle asks for {name[:80]}, more than tensors, numbers and strings")
+
+
+def _require_plain(state: Any, limit: int) -> None:
+    """Tensors on the processor, number by number, that together are no larger than `limit` bytes."""
+    waiting, seen, total = [state], set(), 0
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+                raise ValueError("some of its tensors are sparse, quantised or without numbers")
+            total += value.numel() * value.element_size()
+        elif isinstance(value, dict | list | tuple):
+            waiting += [*value.keys(), *value.values()] if isinstance(value, dict) else value
+    if total > limit:
+        raise ValueError(f"its tensors would take {total:,} bytes, many times the file")
+
+
+class Allowance(TorchFunctionMode):
+    """Within the block tensors are made up to a number of bytes in all, not counting what is computed from others.
+
+    What a file of weights says decides how large a network is built for it; no honest one is much larger than the file.
+    """
+
+    def __init__(self, left: int):
+        super().__init__()
+        self.left = left
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _MAKERS:
+            sizes = args[0] if args and isinstance(args[0], list | tuple) else args
+            whole = [size for size in sizes if isinstance(size, int)]
+            self.left -= 4 * math.prod(whole) if whole else 0
+        if self.left < 0:
+            raise CheckpointError("the network would be far larger than the file of its weights")
+        return func(*args, **(kwargs or {}))
+
+
+_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange}
 
 
 def write_state(path: str | os.PathLike, state: Any) -> None:
@@ -203,7 +302,7 @@ class _reading:
             return
         why = " ".join(str(error).split()) or type(error).__name__  # torch's messages run over many lines
         if isinstance(error, _Refused) or isinstance(error, pickle.UnpicklingError) and "weights_only" in why:
-            why = why if isinstance(error, _Refused) else "it asks for more than tensors, numbers and strings"
+            why = why[:200] if isinstance(error, _Refused) else "it asks for more than tensors, numbers and strings"
             raise CheckpointError(
                 f"refused to load {self.path}: it may hold code, not only weights, and none of it was run ({why}). "
                 "Ask its author for a safetensors file"

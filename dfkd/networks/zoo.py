@@ -18,7 +18,7 @@ from dfkd.networks.base import Network
 from dfkd.networks.edsr import EDSR
 from dfkd.networks.foreign import SUFFIXES, load_foreign
 from dfkd.networks.vdsr import VDSR
-from dfkd.networks.weights import read_description, read_pickled_module, read_weights, write_weights
+from dfkd.networks.weights import Allowance, read_description, read_pickled_module, read_weights, write_weights
 from dfkd.pixels.benchmarks import VDSR_CHECKPOINT, fetch
 from dfkd.pixels.resize import imresize
 
@@ -28,6 +28,7 @@ SHAPES = {
     "vdsr-small": {"width": 32, "blocks": 8},  # the book's teacher, 74,304
     "vdsr-small-half": {"width": 16, "blocks": 8},  # and its student, 18,720
 }
+SPARE = 2**24  # bytes that a network may take beyond what its file explains
 ARCHITECTURES: dict[str, type[Network]] = {kind.architecture: kind for kind in (VDSR, EDSR)}  # what a file may hold
 
 
@@ -66,9 +67,9 @@ def load_model(name: str | os.PathLike = "vdsr-small") -> nn.Module:
     path = path_meant(name, names())
     if path is None:
         return describe(str(name)).load().eval().requires_grad_(False)
-    if path.is_dir():
+    if lies_there(path) and path.is_dir():
         path = _finished(path)
-    if not path.exists():
+    if not lies_there(path):
         raise UnknownName(f"no model {str(name)!r}: not a file, not a run folder, none of {', '.join(names())}")
     return _load_file(path).eval().requires_grad_(False)
 
@@ -85,6 +86,14 @@ def path_meant(name: str | os.PathLike, known: Collection[str]) -> Path | None:
     if isinstance(name, str) and name in known:
         return None
     return Path(name)
+
+
+def lies_there(path: Path) -> bool:
+    """Whether there is such a file or folder; what no file can be called, and what may not be looked at, is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def save_model(path: str | os.PathLike, model: Network, **description: Any) -> None:
@@ -189,11 +198,12 @@ def _build(path: Path) -> Network:
     if shape != {name: description.get(name) for name in shape} or shape["blocks"] < 0:
         held = ", ".join(f"{name} {value}" for name, value in shape.items())
         raise CheckpointError(f"{path} does not hold the network it describes: its weights are those of {held}")
-    model = kind(**shape)
     try:
+        with Allowance(SPARE + 2 * os.path.getsize(path)):
+            model = kind(**shape)
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        why = " ".join(str(error).split())
+    except (RuntimeError, CheckpointError) as error:
+        why = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} does not hold the network it describes: {why}") from error
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise CheckpointError(f"{path} holds weights that are not finite; the run that made it went wrong")

@@ -19,6 +19,8 @@ from dfkd.errors import ImageError
 from dfkd.writing import replacing
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel photo; more is nearly always a decompression bomb or a wrong file
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+BYTES = 16, 2**26  # a pixel's at most, and what a file may hold beside its pixels
 BAND = 256  # rows that are turned into whole numbers at a time
 DESCRIPTIVE = {
     getattr(ExifTags.Base, name)
@@ -70,24 +72,32 @@ def read_photograph(
     """Read a picture with what its file holds beside the pixels; arguments, tensor and errors as for `read_image`."""
     path = Path(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device may have no end
+            raise ImageError(f"cannot read {path}: neither a file nor a folder")
+        if path.is_file() and path.stat().st_size > BYTES[0] * max_pixels + BYTES[1]:
+            raise ImageError(f"{path} is above the limit of {max_pixels:,} pixels by its bytes alone; crop it")
         content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not content:
         raise ImageError(f"{path} is empty; was its download cut off?")
     try:
         with _limited_to(max_pixels):
-            picture = Image.open(io.BytesIO(content))
+            # Not all that Pillow knows: its reader of EPS starts a program, others unpack without a limit.
+            Image.init()
+            picture = Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN])
             picture.load()
-            return _to_tensor(ImageOps.exif_transpose(picture), alpha), _surroundings(picture)
+            return _to_tensor(_upright(picture), alpha), _surroundings(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{path} is above the limit of {max_pixels:,} pixels; crop it, or raise max_pixels ({error})"
         ) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not a picture Pillow knows; convert it to PNG or JPEG") from error
+        raise ImageError(f"{path} is not a picture of a kind that is read here; convert it to PNG or JPEG") from error
     except Exception as error:  # Pillow's readers let through whatever their parsing of a broken file runs into
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(f"{path} is damaged, truncated or rare ({why}); fetch it again or convert it") from error
 
 
@@ -97,20 +107,39 @@ def _limited_to(max_pixels: int):
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of notes that Pillow cannot make sense of
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # as below: notes that make no sense say nothing of how the picture is to be turned
+        return picture
+
+
 def _surroundings(picture: Image.Image) -> Surroundings:
     profile = None if picture.mode == "CMYK" else picture.info.get("icc_profile")  # it has become RGB
+    depth = 16 if picture.mode in SIXTEEN_BITS else 8
+    try:
+        notes = _notes(picture)
+        if notes:
+            _resized(notes, 1, 1)
+    except Exception:  # a file may hold as notes whatever it likes; those that cannot be written again are left out
+        notes = None
+    return Surroundings(depth, notes, profile if isinstance(profile, bytes) else None)
+
+
+def _notes(picture: Image.Image) -> bytes | None:
     exif = picture.getexif()
     # A TIFF has its layout among its tags; of these only what people or cameras wrote goes into another file.
     foreign = set(exif) - DESCRIPTIVE if picture.format == "TIFF" else set()
     for tag in {ExifTags.Base.Orientation, *foreign} & set(exif):
         del exif[tag]
-    return Surroundings(16 if picture.mode in SIXTEEN_BITS else 8, exif.tobytes() if exif else None, profile)
+    return exif.tobytes() if exif else None
 
 
 def _to_tensor(picture: Image.Image, alpha: bool) -> Tensor:

@@ -14,8 +14,8 @@ def usable(device: str) -> str:
         TrainingError: it is not.
     """
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
-        why = str(error).splitlines()[0]
+        torch.zeros(1, device=device).item()  # a device without memory, 'meta', has no numbers to give
+    except (RuntimeError, AssertionError, TypeError) as error:  # the second where torch was built without CUDA
+        why = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise TrainingError(f"no device {device!r} here ({why}); use --device cpu") from error
     return device

@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 
 from dfkd.errors import TrainingError
 from dfkd.method.loop import Distillation
-from dfkd.method.settings import Config, names_of, read_config
+from dfkd.method.settings import Config, names_of, read_config, require_kinds
 from dfkd.method.sources import RealSource, make_source
+from dfkd.method.sources.base import require_memory
 from dfkd.method.students import make_student, unsliced
 from dfkd.method.team import ALONE, Team
 from dfkd.networks.weights import fingerprint
@@ -34,6 +35,7 @@ class Task(Protocol):
 
     averaged: nn.Module
     batches: int  # of different images, seen so far
+    step: int  # updates done so far
 
     def rounds(self) -> Iterator[dict[str, float]]:
         """Go on; yield losses by name, with 'step', whenever a checkpoint may be taken."""
@@ -83,6 +85,10 @@ class DistillJob:
     processes: int = 1
 
     def __post_init__(self):
+        if self.width < 1 or (self.inner is not None and self.inner < 1):
+            raise TrainingError(f"a student is at least 1 wide, not {min(self.width, self.inner or self.width)}")
+        inner = self.inner or self.width
+        require_memory("such a student", 9 * max(self.width, inner) * self.width * (2 * self.config.blocks + 2))
         if self.images and self.config.method != "real":
             raise TrainingError(f"pictures are for method 'real'; {self.config.method!r} must not see any")
 
@@ -214,8 +220,9 @@ def job_from_dict(values: dict[str, Any], **changes: Any) -> Job:
         kind = {job.kind: job for job in (DistillJob, TeacherJob)}[values["kind"]]
         read = read_config if kind is DistillJob else TeacherSettings.from_dict
         known = {name: values[name] for name in names_of(kind) if name in values}
+        require_kinds(kind, known)
         return replace(kind(**{**known, "config": read(values["config"])}), **changes)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise TrainingError(f"this describes no run ({type(error).__name__}: {error})") from error
 
 

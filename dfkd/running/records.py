@@ -19,8 +19,10 @@ from typing import Any
 import torch
 
 from dfkd.errors import CheckpointError, UnknownName, pick
-from dfkd.networks.zoo import path_meant
+from dfkd.networks.zoo import lies_there, path_meant
 from dfkd.writing import replacing
+
+LARGEST = 2**26  # bytes of a record or a curve; the longest of our runs has two thousandths of it
 
 
 def hardware() -> dict[str, Any]:
@@ -78,12 +80,29 @@ def read_json(path: str | os.PathLike) -> Any:
     """Read JSON.
 
     Raises:
-        CheckpointError: no such file, or not JSON.
+        CheckpointError: no such file, not JSON, or far larger than any record.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(_text(Path(path)))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
+    except RecursionError as error:
+        raise CheckpointError(f"cannot read {path}: nested too deeply") from error
+
+
+def read_object(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a JSON object, which is what records and ``config.json`` are; errors as for `read_json`."""
+    if not isinstance(content := read_json(path), dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, where a JSON object was expected")
+    return content
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():  # a pipe would be waited for, and a device may have no end
+        raise FileNotFoundError("no such file")
+    if (size := path.stat().st_size) > LARGEST:
+        raise ValueError(f"{size:,} bytes are too many for a record")
+    return path.read_text()
 
 
 def load_record(name: str) -> dict[str, Any]:
@@ -107,9 +126,18 @@ def load_curve(name: str) -> dict[str, list[float]]:
 
 
 def parse_curve(text: str) -> dict[str, list[float]]:
-    """The columns of a ``curves.csv``; a cell left empty becomes nan."""
-    rows = list(csv.DictReader(io.StringIO(text)))
-    return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else ())}
+    """The columns of a ``curves.csv``; a cell left empty becomes nan.
+
+    Raises:
+        CheckpointError: a cell that is no number, or a row longer than the header.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), restkey="too many"))
+        if any("too many" in row for row in rows):
+            raise ValueError("a row is longer than the first one")
+        return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else ())}
+    except (ValueError, csv.Error) as error:
+        raise CheckpointError(f"this is no curve ({str(error)[:200]})") from error
 
 
 def _packaged(suffix: str) -> dict[str, Any]:
@@ -131,13 +159,16 @@ def find(what: str | os.PathLike) -> tuple[dict[str, Any], dict[str, list[float]
     path = path_meant(what, known)
     if path is None:
         return load_record(str(what)), load_curve(str(what))
-    if not path.exists():
+    if not lies_there(path):
         raise UnknownName(f"no record {str(what)!r}: not a file, not a run folder, none of {', '.join(sorted(known))}")
     path = path / "record.json" if path.is_dir() else path
-    record = read_json(path)
+    record = read_object(path)
     if (described := path.with_name("config.json")).is_file():  # which knows the folders that the record leaves out
-        record |= {name: value for name, value in read_json(described).items() if name in ("teacher", "images")}
+        record |= {name: value for name, value in read_object(described).items() if name in ("teacher", "images")}
     for curve in (path.with_suffix(".csv"), path.with_name("curves.csv")):
         if curve.is_file():
-            return record, parse_curve(curve.read_text())
+            try:
+                return record, parse_curve(_text(curve))
+            except (OSError, ValueError, CheckpointError) as error:
+                raise CheckpointError(f"cannot read {curve}: {error}") from error
     raise CheckpointError(f"{path} has no curve beside it: neither {path.stem}.csv nor curves.csv")

@@ -10,6 +10,7 @@ import csv
 import io
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ class Run:
         if self.team.any_of(self.team.rank == 0 and (self.folder / "config.json").exists()):
             raise TrainingError(f"{self.folder} holds a run already; --resume {self.folder} goes on with it")
         if self.team.rank == 0:
+            self._clear_away()
             records.write_json(self.folder / "config.json", self.job.to_dict())
         self.at_start = self.task.notes()
 
@@ -78,9 +80,8 @@ class Run:
         Raises:
             CheckpointError: the checkpoint is damaged, or that of another run.
         """
-        for name in ("checkpoint.pt", "curves.csv"):
-            for unfinished in self.folder.glob(f".{name}.*"):  # what a kill in the middle of writing leaves behind
-                unfinished.unlink(missing_ok=True)
+        if self.team.rank == 0:
+            self._clear_away()
         if not (self.folder / "checkpoint.pt").exists():
             self.at_start = self.task.notes()
             return
@@ -91,16 +92,33 @@ class Run:
                 raise ValueError("it was written with other settings")
             own = state["others"][self.team.rank - 1] if self.team.rank else {}
             self.task.load_state_dict(state["task"] | own)
-            self.curves, self.at_start = state["curves"], state["at_start"]
-            self.spent = state["spent"] if self.team.rank == 0 else self.spent
-            self.resumed = state["resumed"] + 1
-            self.files.paths.update(state["files"])
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, TrainingError) as error:
-            why = " ".join(str(error).split())
-            raise CheckpointError(
-                f"{self.folder}/checkpoint.pt does not belong to the run in config.json beside it ({why[:200]}); "
-                "delete it to start that run anew"
-            ) from error
+            self._take_over(state)
+        except Exception as error:  # of a hostile file, anything may be expected
+            raise self._foreign(error) from error
+
+    def _clear_away(self) -> None:
+        """What a kill in the middle of writing leaves behind."""
+        for name in ("config.json", "checkpoint.pt", "curves.csv", f"{self.job.network}.safetensors", "record.json"):
+            for unfinished in self.folder.glob(f".{name}.????????"):
+                unfinished.unlink(missing_ok=True)
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        """What a checkpoint says of the run beside its task."""
+        self.curves, self.at_start, self.resumed = state["curves"], state["at_start"], state["resumed"] + 1
+        if self.team.rank == 0:
+            self.spent = {name: float(state["spent"][name]) for name in self.spent}
+        if any(type(value) not in (int, float) for row in self.curves for value in row.values()):
+            raise ValueError("its curves are not made of numbers")
+        if (self.curves[-1]["step"] if self.curves else 0) != self.task.step:
+            raise ValueError("its curves end elsewhere")
+        self.files.paths.update(map(os.fspath, state["files"]))
+
+    def _foreign(self, error: Exception) -> CheckpointError:
+        why = " ".join(str(error).split())
+        return CheckpointError(
+            f"{self.folder}/checkpoint.pt does not belong to the run in config.json beside it ({why[:200]}); "
+            "delete it to start that run anew"
+        )
 
     def save(self) -> None:
         """Write the checkpoint and the curves up to it: what all processes share once, and what is each one's own."""
@@ -128,7 +146,7 @@ class Run:
         done = self.curves[-1]["step"] if self.curves else 0
         total, hidden = self.job.config.steps, self.team.rank > 0
         with self.files, tqdm(total=total, initial=done, desc=self.job.kind, unit="step", disable=hidden) as bar:
-            for report in self.task.rounds():
+            for report in self._rounds():
                 self.curves.append(report)
                 self._tell(bar, report)
                 if self.team.any_of(self.team.rank == 0 and time.monotonic() - last_save > self.save_every):
@@ -143,7 +161,7 @@ class Run:
         if self.team.rank:
             return record
         old = self.folder / "record.json"
-        if old.exists() and (kept := records.read_json(old)).get("weights_sha256") == record["weights_sha256"]:
+        if old.exists() and (kept := records.read_object(old)).get("weights_sha256") == record["weights_sha256"]:
             record = kept  # the run was finished before; its record may hold scores by now
         file = self.folder / f"{self.job.network}.safetensors"
         save_model(file, self.task.averaged.module, role=self.job.network, summary=record["summary"])
@@ -158,6 +176,19 @@ class Run:
             shown |= {f"{scale} dB": value for scale, value in self.watch.agreement.items()}
         bar.set_postfix(shown)
         bar.update(report["step"] - bar.n)
+
+    def _rounds(self) -> Iterator[dict[str, float]]:
+        """The task's; what its checkpoint holds and no network can compute with shows in the first of them."""
+        rounds = self.task.rounds()
+        try:
+            first = next(rounds, None)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if not self.resumed:
+                raise
+            raise self._foreign(error) from error
+        if first is not None:
+            yield first
+            yield from rounds
 
     def _spent(self) -> dict[str, float]:
         cpu, wall = (there - then for there, then in zip(_clocks(), self._started, strict=True))
@@ -247,7 +278,7 @@ def open_run(
         raise TrainingError(f"{folder} holds no run; start one without --resume")
     clocks = _clocks()
     with FilesRead() as files:
-        values = records.read_json(folder / "config.json")
+        values = records.read_object(folder / "config.json")
         try:
             job = job_from_dict(values, **({"device": device} if device else {}))
         except TrainingError as error:

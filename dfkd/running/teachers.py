@@ -12,8 +12,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dfkd.errors import TrainingError
+from dfkd.method.loop import whole_number
 from dfkd.method.losses import distillation_loss
 from dfkd.method.schedules import cosine
+from dfkd.method.settings import require_kinds
+from dfkd.method.sources.base import require_memory
 from dfkd.method.sources.real import RealSource
 from dfkd.networks.vdsr import VDSR
 from dfkd.pixels.resize import imresize
@@ -55,6 +58,8 @@ class TeacherSettings:
             raise TrainingError("width, blocks, steps, batch, patch and lr must be positive")
         if not (self.clip > 0 and 0 < self.average <= 1 and 0 <= self.warm_up <= 1):
             raise TrainingError("clip must be positive, average must lie in (0, 1], warm_up in [0, 1]")
+        require_memory("such a network", 9 * self.width**2 * self.blocks)
+        require_memory("features of a batch of such crops", 16 * self.batch * self.patch**2)
         if not self.scales or any(s < 2 or self.patch % s for s in self.scales):
             raise TrainingError(f"scales {self.scales}: each at least 2 and a divisor of patch {self.patch}")
 
@@ -71,7 +76,8 @@ class TeacherSettings:
         """
         if unknown := set(values) - {field.name for field in fields(cls)}:
             raise TrainingError(f"unknown settings {sorted(unknown)}: written by another version of dfkd?")
-        values = {"warm_up": min(1.0, 100 / values["steps"])} | values
+        require_kinds(cls, values)
+        values = {"warm_up": min(1.0, 100 / max(1, values["steps"]))} | values
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
@@ -151,7 +157,7 @@ class TeacherTraining:
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what `state_dict` gave, in a run newly made from the same config and images."""
-        self.step = state["step"]
+        self.step = whole_number(state["step"], self.config.steps)
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -14,6 +14,7 @@ from dfkd.running import records
 from dfkd.running.jobs import from_anywhere, job_from_dict
 from dfkd.running.provenance import FilesRead, places, unexplained
 
+RECORDED = ("kind", "config", "weights_sha256", "hardware", "versions")  # what a run's record has at least
 TOLERANCE = 0.01  # other processors and versions round otherwise, and training amplifies it
 
 
@@ -59,8 +60,8 @@ def repeat(
     Raises:
         CheckpointError: the record describes no run, or its curve is empty.
     """
-    if "config" not in record or not curve.get("step"):
-        raise CheckpointError("this record describes no run that could be repeated: it has no config or no curve")
+    if missing := [name for name in RECORDED if name not in record] or ([] if curve.get("step") else ["a curve"]):
+        raise CheckpointError(f"this record describes no run that could be repeated: it lacks {', '.join(missing)}")
     then = record.get("device", "cpu")
     device = device or then
     job = job_from_dict(record, device=device, **({"teacher": from_anywhere(teacher)} if teacher else {}))

@@ -225,7 +225,7 @@ def test_without_the_extra_one_line_names_it(file):
         f"sys.argv = ['dfkd', 'check-teacher', {str(file[0])!r}]; dfkd.cli.main()"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert ended.returncode == 1 and 'pip install "dfkd[teachers]"' in ended.stderr
+    assert ended.returncode == 2 and 'pip install "dfkd[teachers]"' in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 import stat
 import struct
 import tarfile
@@ -356,6 +357,78 @@ def test_truncated_files_are_errors_in_one_line(keep, tmp_path):
         with pytest.raises(CheckpointError, match=r"fetch it again|safetensors file") as error:
             reader(tmp_path / name)
         assert "\n" not in str(error.value)
+
+
+class _Zeros:
+    """Pickles as a call of bytearray: so many zeros."""
+
+    def __reduce__(self):
+        return bytearray, (2**31,)
+
+
+def _unfolding(kind: str, path) -> None:
+    """A small file that would take two gigabytes or more, or never end, if it were believed."""
+    if kind == "packed":
+        torch.save({"a": torch.zeros(2**16)}, path)
+        with zipfile.ZipFile(path) as old:
+            parts = {name: old.read(name) for name in old.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for name, content in parts.items():
+                new.writestr(name, content)
+    elif kind == "bytearray":
+        torch.save({"a": _Zeros()}, path)
+    elif kind == "seen a billion times":
+        torch.save({"a": torch.zeros(1).expand(2**15, 2**15)}, path)
+    elif kind == "sparse":
+        torch.save({"a": torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.long), [1.0], (2**20, 2**20))}, path)
+    elif kind == "not in torch's format":
+        path.write_bytes(b"\x80\x02r" + struct.pack("<I", 2**27) + b".")
+
+
+@pytest.mark.parametrize("kind", ["packed", "bytearray", "seen a billion times", "sparse", "not in torch's format"])
+def test_small_state_that_unfolds_to_a_large_one_is_refused(kind, tmp_path):
+    path, before = tmp_path / "x.pth", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _unfolding(kind, path)
+    for reader in (read_state, dfkd.load_model):
+        with pytest.raises(CheckpointError):
+            reader(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+
+
+@pytest.mark.parametrize(
+    "body",
+    [_module(6, 0, (2**15, 2**15), (0, 0)),  # six numbers, seen a billion times
+     _module()[:-1] + b"r" + struct.pack("<I", 2**27) + b"."],  # a place in the memo: all before it would be made
+)  # fmt: skip
+def test_small_old_file_that_unfolds_to_a_large_one_is_refused(body, tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (tmp_path / "x.pth").write_bytes(_legacy(body, [np.zeros(6, np.float32)]))
+    with pytest.raises(CheckpointError):
+        read_pickled_module(tmp_path / "x.pth")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+
+
+def test_modules_that_hold_one_another_are_walked_through_once(tmp_path):
+    """Forty, each holding the next one twice: a trillion ways through."""
+    net, ordered = b"cvdsr\nNet\n)\x81", b"ccollections\nOrderedDict\n)R"
+    nested = ordered
+    for _ in range(40):
+        module = net + b"}(" + _text("_parameters") + ordered + _text("_modules") + nested + b"ub"
+        nested = ordered + _text("a") + module + b"q\x01s" + _text("b") + b"h\x01s"
+    (tmp_path / "x.pth").write_bytes(_legacy(b"\x80\x02}" + _text("model") + module + b"s."))
+    assert read_pickled_module(tmp_path / "x.pth") == {}
+
+
+@pytest.mark.parametrize(
+    "head, width", [((20_000,), 20_000), ((10**9, 0), 10**9), ((10**9, 1, 3, 0), 10**9), ((3, 1, 3, 3), 3)]
+)
+def test_width_that_is_no_more_than_the_length_of_a_vector_costs_no_memory(head, width, tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    weights = VDSR(4, 1).state_dict() | {"head.weight": torch.zeros(head)}
+    _saved(tmp_path / "m.safetensors", weights, architecture="vdsr", width=width, blocks=1)
+    with pytest.raises(CheckpointError, match="does not hold the network"):
+        dfkd.load_model(tmp_path / "m.safetensors")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
 def _saved(path, weights, **description):

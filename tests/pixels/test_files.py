@@ -18,7 +18,7 @@ from PIL import Image
 
 from dfkd.errors import ImageError
 from dfkd.pixels.colour import luma, rgb_to_ycbcr, ycbcr_to_rgb
-from dfkd.pixels.files import picture_format, read_image, to_uint8, write_image
+from dfkd.pixels.files import picture_format, read_image, read_photograph, to_uint8, write_image
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
@@ -235,6 +235,33 @@ def test_bomb_is_refused_before_it_is_decoded(side, tmp_path, monkeypatch):
         warnings.simplefilter("error")
         with pytest.raises(ImageError, match=r"above the limit of 100,000,000 pixels; crop it, or raise max_pixels"):
             read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICNS", "PDF"])
+def test_formats_whose_readers_start_programs_or_unpack_without_limit_are_refused(kind, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "x.png", kind)
+    with pytest.raises(ImageError, match="not a picture of a kind that is read here"):
+        read_image(tmp_path / "x.png")
+
+
+def test_file_too_large_for_its_pixels_is_refused_before_it_is_read(tmp_path):
+    with open(tmp_path / "x.png", "wb") as file:
+        file.truncate(2**34)  # sparse: no disk is taken
+    with pytest.raises(ImageError, match="by its bytes alone"):
+        read_image(tmp_path / "x.png")
+
+
+def test_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(ImageError, match="neither a file nor a folder"):
+        read_image(tmp_path / "x.png")
+
+
+def test_notes_that_cannot_be_written_again_are_left_out(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png", exif=b"Exif\0\0MM\t*\0\0\0\x08\0\0")  # no notes at all
+    image, surroundings = read_photograph(tmp_path / "x.png")
+    write_image(tmp_path / "y.png", image, surroundings)
+    assert surroundings.exif is None
 
 
 def test_limit_can_be_set(tmp_path):

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dfkd
-from dfkd.errors import TrainingError, UnknownName
+from dfkd.errors import DfkdError, TrainingError, UnknownName
 from dfkd.networks.edsr import EDSR
 from dfkd.networks.vdsr import VDSR
 from dfkd.networks.weights import fingerprint
@@ -20,6 +22,9 @@ RUNS = sorted(path.stem for path in (Path(dfkd.__file__).parent / "records").glo
 
 def small(method: str = "noise", **settings) -> dfkd.Config:
     return dfkd.configure(method, **{**dict(scales=(2,), steps=4, batch=2, patch=24, imitation_steps=2), **settings})
+
+
+TO_CHANGE = {name for d in [DistillJob("vdsr-small", 4, small("cmi")).to_dict()] for name in {**d, **d["config"]}}
 
 
 # ---- written and read again ------------------------------------------------------------------------------------------
@@ -80,6 +85,40 @@ def test_what_describes_no_run_is_refused(values):
         job_from_dict(values)
 
 
+@pytest.mark.parametrize(
+    "setting, value",
+    [("steps", 2.5), ("steps", "9"), ("steps", True), ("seed", "x"), ("lr", float("nan")), ("lr", 10**400),
+     ("scales", 2), ("scales", [2.0]), ("batch", 2**40), ("patch", 24 * 2**20), ("bank", 2**40), ("scales", [2] * 99)],
+)  # fmt: skip
+def test_setting_of_a_wrong_kind_or_without_measure_is_refused(setting, value):
+    values = DistillJob("vdsr-small", 4, small("dfsr")).to_dict()
+    values["config"][setting] = value
+    with pytest.raises(TrainingError):
+        job_from_dict(values)
+
+
+@pytest.mark.parametrize(
+    "name, value", [("width", 10**6), ("width", 0), ("inner", 10**9), ("width", 1.5), ("teacher", 3)]
+)
+def test_shape_without_measure_is_refused(name, value):
+    with pytest.raises(TrainingError):
+        job_from_dict(DistillJob("vdsr-small", 4, small()).to_dict() | {name: value})
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner)
+                    | st.dictionaries(st.text(), inner), max_leaves=8), st.sampled_from(sorted(TO_CHANGE)))  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_any_value_anywhere_makes_a_job_or_one_clear_line(value, place):
+    values = DistillJob("vdsr-small", 4, small("cmi")).to_dict()
+    (values["config"] if place in values["config"] else values)[place] = value
+    try:
+        job_from_dict(values)
+        said = ""
+    except DfkdError as error:
+        said = str(error)
+    assert said.isprintable()
+
+
 # ---- what a job refuses to build -------------------------------------------------------------------------------------
 
 
@@ -116,6 +155,7 @@ def test_device_that_is_not_there_costs_no_reading_of_pictures(monkeypatch):
 
 def test_teacher_is_trained_on_the_device_of_its_job(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "read_pictures", lambda *_: [torch.rand(1, 1, 32, 32)])
+    monkeypatch.setattr(jobs, "usable", str)  # 'meta' stands for a device that not every machine has
     task = TeacherJob(TeacherSettings(4, 1, (2,), patch=24), device="meta").build()
     assert {p.device.type for p in task.model.parameters()} == {"meta"}
     assert task.source.crops(2).device.type == "meta"

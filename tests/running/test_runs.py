@@ -148,10 +148,32 @@ def test_sliced_student_without_a_checkpoint_is_cut_out_anew(teacher, tmp_path):
 
 def test_what_a_kill_left_unfinished_is_cleared_away(teacher, tmp_path):
     folder = stopped(tmp_path / "run", job(teacher))
-    for name in (".checkpoint.pt.0a1b2c3d", ".curves.csv.0a1b2c3d"):
-        (folder / name).touch()
+    for name in ("checkpoint.pt", "curves.csv", "config.json", "record.json", "student.safetensors"):
+        (folder / f".{name}.0a1b2c3d").touch()
     runs.open_run(folder)
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    "where, value",
+    [(("curves",), 5), (("curves",), []), (("curves",), [{"step": "x"}]), (("spent",), {}), (("files",), [3]),
+     (("resumed",), None), (("task", "part"), 0.5), (("task", "round"), -(10**18)), (("task", "step_in_part"), "x"),
+     (("task", "rng"), torch.zeros(3)), (("task", "source"), None),
+     (("task", "optimiser", "state", 0, "exp_avg"), torch.zeros(7)),
+     (("task", "optimiser", "param_groups", 0, "betas"), "x")],
+)  # fmt: skip
+def test_checkpoint_that_no_run_can_go_on_from_is_one_clear_line(where, value, teacher, tmp_path):
+    folder = stopped(tmp_path / "run", job(teacher))
+    state = read_state(folder / "checkpoint.pt")
+    *to, name = where
+    place = state
+    for step in to:
+        place = place[step]
+    place[name] = value
+    write_state(folder / "checkpoint.pt", state)
+    with pytest.raises(CheckpointError, match="does not belong to the run") as error:
+        runs.open_run(folder).carry_out()
+    assert str(error.value).isprintable()
 
 
 # ---- what the record says --------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def test_a_killed_process_ends_the_job_with_a_word_and_nothing_saved_is_lost(tmp
     assert again["resumed"] == 1 and again["weights_sha256"] == record["weights_sha256"]
     assert (tmp_path / "broken" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
 
-    said = carried_out(command("--resume", tmp_path / "broken", "--devices", 1), code=1)
+    said = carried_out(command("--resume", tmp_path / "broken", "--devices", 1), code=2)
     assert "for 2 processes, not 1" in said
     said = carried_out([sys.executable, "-m", "dfkd", "verify", str(tmp_path / "whole"), "--rounds", "2"])
     assert "repeats" in said

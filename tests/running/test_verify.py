@@ -167,3 +167,31 @@ def test_curves_are_read_as_columns():
     curve = records.parse_curve("step,a,b\n1,0.5,\n2,0.25,3\n")
     assert curve["step"] == [1, 2] and curve["a"] == [0.5, 0.25]
     assert math.isnan(curve["b"][0]) and curve["b"][1] == 3
+
+
+@pytest.mark.parametrize("text", ["step\n1,2\n", "step\nx\n", "step\n\"" + "1" * 200_000, "step\n1\0e\n"])
+def test_what_is_no_curve_is_one_clear_line(text):
+    with pytest.raises(CheckpointError) as error:
+        records.parse_curve(text)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"3", b"[" * 100_000, b"\xff", b"", b"{"])
+@pytest.mark.parametrize("name", ["record.json", "config.json"])
+def test_what_is_no_record_is_one_clear_line(name, content, copy):
+    (copy / name).write_bytes(content)
+    with pytest.raises(CheckpointError):
+        records.find(copy)
+
+
+def test_record_without_measure_is_refused_before_it_is_read(copy):
+    with open(copy / "curves.csv", "ab") as file:
+        file.truncate(2**34)
+    with pytest.raises(CheckpointError, match="too many for a record"):
+        records.find(copy)
+
+
+@pytest.mark.parametrize("what", ["x" * 300, "a\0b"])
+def test_what_no_file_can_be_called_is_an_unknown_name(what):
+    with pytest.raises(UnknownName):
+        records.find(what)

@@ -8,7 +8,10 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from dfkd.errors import TrainingError
 from dfkd.method.team import ALONE, Team
+
+MOST = 2**30  # numbers of one kind that a run may hold: 4 GB
 
 
 class LoopSettings(Protocol):
@@ -96,6 +99,16 @@ class SourceSettings(ABC):
 
     def check(self, config: LoopSettings) -> None:  # noqa: B027 (most methods have nothing to check)
         """Raise a `TrainingError` where the settings do not fit the loop's."""
+
+
+def require_memory(what: str, numbers: float) -> None:
+    """Refuse what no machine has the memory for, before it is taken.
+
+    Raises:
+        TrainingError: more than `MOST` float32 numbers.
+    """
+    if not numbers <= MOST:
+        raise TrainingError(f"{what} would take {4 * numbers / 1e9:,.0f} GB; ask for less")
 
 
 def device_of(network: nn.Module):

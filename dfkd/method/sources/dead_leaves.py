@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from dfkd.errors import TrainingError
-from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
+from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of, require_memory
 from dfkd.method.sources.crops import Crops
 from dfkd.method.sources.textures import falling_noise, frequencies, surfaces
 from dfkd.method.team import ALONE, Team
@@ -60,6 +60,7 @@ class DeadLeavesSettings(SourceSettings):
             raise TrainingError(f"textured is a share of canvases, in [0, 1], not {self.textured}")
         if min(self.side, self.pool, self.renew) < 1:
             raise TrainingError(f"canvases: side {self.side}, pool {self.pool}, renew {self.renew} must be at least 1")
+        require_memory(f"{self.pool} canvases of side {self.side}", self.pool * self.side**2)
 
     def check(self, config: LoopSettings) -> None:
         """Canvases hold a patch, and all images are drawn already."""

@@ -22,7 +22,7 @@ from dfkd.method.losses import (
     squared_reconstruction_loss,
 )
 from dfkd.method.memory import MemoryBank
-from dfkd.method.sources.base import LoopSettings, device_of
+from dfkd.method.sources.base import LoopSettings, device_of, require_memory
 from dfkd.method.sources.untrained import UntrainedSettings, UntrainedSource
 from dfkd.method.team import ALONE, Team
 from dfkd.networks.precision import answer
@@ -79,6 +79,7 @@ class DFSRSettings(UntrainedSettings):
 
     def check(self, config: LoopSettings) -> None:
         """A replayed share that is whole images, and not all of them, of what `dead_leaves` leaves of a batch."""
+        require_memory(f"a bank of {self.bank:,} rows", self.bank * sum((config.patch / s) ** 2 for s in config.scales))
         own = config.batch - config.images_of("dead_leaves", config.dead_leaves)
         config.images_of("replay", self.replay, own)
 
