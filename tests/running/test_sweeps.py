@@ -690,10 +690,10 @@ def free(folder: Path) -> bool:
         return False
 
 
-def test_wrong_plan_is_one_line_and_exit_code_1(tmp_path):
+def test_wrong_plan_is_one_line_and_exit_code_2(tmp_path):
     command = [sys.executable, "-m", "dfkd", "sweep", str(written(tmp_path, "seeds = [0, 0]"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("dfkd: ")
 
 
