@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from html import unescape
 
 import book_pages
 import pytest
@@ -36,6 +37,7 @@ PAGES = [pytest.param(path, id=path.stem) for path in pages()]
 LONGEST_CELL, MEDIAN_CELL = 25, 6
 LONGEST_LINE = 92  # letters that fit beside the two sidebars of a page 1280 pixels wide
 MIN_EXERCISES = 3
+WITHOUT_QUESTIONS = ("09_results",)  # its file is as large as a notebook may be
 WORDS_A_MINUTE, CODE_LINES_A_MINUTE = 200, 12
 READING_SLACK = 10  # minutes by which a chapter's own estimate may differ from the count
 
@@ -90,7 +92,7 @@ def solution_code(path) -> dict[str, list[str]]:
 
 
 def broken_widgets(html: str) -> list[str]:
-    """Sliders and dividers without the script that moves them, and sliders with nothing to move between."""
+    """Widgets without the script that moves or answers, and sliders with nothing to move between."""
     broken = []
     for widget in re.split(r'(?=<div class="dfkd-widget)', html)[1:]:
         moved = re.search(r"</div>\s*<script>(?:(?!</script>).)*addEventListener", widget, re.S)
@@ -103,6 +105,11 @@ def broken_widgets(html: str) -> list[str]:
 def code_length(source: str) -> int:
     """Lines of code, without blank ones."""
     return sum(bool(line.strip()) for line in source.splitlines())
+
+
+def computing(chapter) -> list:
+    """The code cells of a chapter, without its folded questions: those are text to read, and not much of it."""
+    return [cell for cell in cells(chapter, "code") if not cell.source.startswith("widgets.questions(")]
 
 
 def alt_of(cell) -> str:
@@ -185,7 +192,8 @@ def test_widgets_are_stored_with_what_moves_them(chapter):
     for cell in cells(chapter, "code"):
         stored = "".join(str(output.get("data", {}).get("text/html", "")) for output in cell.outputs)
         assert broken_widgets(stored) == [], cell.source
-        assert "dfkd-widget" in stored or not re.search(r"\b(slider|before_after)\(", cell.source), cell.source
+        made = re.search(r"\b(slider|before_after|questions)\(", cell.source)
+        assert "dfkd-widget" in stored or not made, cell.source
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -199,15 +207,29 @@ def test_only_cells_that_say_so_have_errors_stored(chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_cells_are_short(chapter):
-    lengths = [code_length(cell.source) for cell in cells(chapter, "code")]
-    assert max(lengths) <= LONGEST_CELL
-    assert statistics.median(lengths) <= MEDIAN_CELL
+    assert max(code_length(cell.source) for cell in cells(chapter, "code")) <= LONGEST_CELL
+    assert statistics.median(code_length(cell.source) for cell in computing(chapter)) <= MEDIAN_CELL
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_lines_of_code_fit_a_page(chapter):
     lines = [line for cell in cells(chapter, "code") for line in cell.source.splitlines()]
     assert [line for line in lines if len(line) > LONGEST_LINE] == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_questions_stand_before_the_exercises_and_answer_back(chapter):
+    if chapter.stem in WITHOUT_QUESTIONS:
+        pytest.skip("no room for them in its file")
+    every = book_pages.nbformat.read(chapter, as_version=4).cells
+    (place,) = (i for i, cell in enumerate(every) if re.search(r"^## Exercises", cell.source, re.M))
+    cell = every[place - 1]
+    assert "hide-input" in tags(cell)  # its code holds the answers
+    asked = eval(cell.source, {"widgets": dfkd.book.widgets}).asked  # it needs no other cell
+    assert len(asked) in (2, 3)
+    stored = re.findall(r"<li [^>]*><strong>(.*?)</strong> <span>(.*?)</span>", cell.outputs[0].data["text/html"])
+    answers = [answer for choices in asked.values() for answer in choices.items()]
+    assert [tuple(map(unescape, pair)) for pair in stored] == answers
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -247,7 +269,7 @@ def title(path) -> str:
 def minutes_to_read(chapter) -> float:
     """From its words and lines of code, those of the solutions included."""
     words = len(re.findall(r"\w[\w'’-]*", prose(chapter)))
-    lines = sum(code_length(cell.source) for cell in cells(chapter, "code"))
+    lines = sum(code_length(cell.source) for cell in computing(chapter))
     return words / WORDS_A_MINUTE + lines / CODE_LINES_A_MINUTE
 
 
