@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,6 +80,33 @@ def test_colab_button_leads_to_the_copies():
 def test_no_buttons_where_nobody_knows_the_repository(tmp_path, monkeypatch):
     options = links(tmp_path, monkeypatch)
     assert options == {"launch_buttons": {}}
+
+
+@pytest.mark.parametrize(
+    ("repository", "address"),
+    [
+        ("https://github.com/fork/book", "https://github.com/fork/book/issues/new?title="),
+        ("https://git.example.org/fork/book", "https://git.example.org/fork/book/issues/new?title="),
+        ("https://gitlab.com/fork/book", "https://gitlab.com/fork/book/-/issues/new?issue%5Btitle%5D="),
+    ],
+)
+def test_a_page_ends_in_a_link_to_a_new_issue_with_its_name(repository, address):
+    app = SimpleNamespace(config=SimpleNamespace(html_theme_options={"repository_url": repository}))
+    context = {"title": "3. <em>Why</em> &amp; how", "body": "<section>The page.</section>\n"}
+    extension("repository_links").invite_corrections(app, "book/03", "page.html", context, None)
+    before, _, link = context["body"].partition('<p class="dfkd-wrong">')
+    assert before == "<section>The page.</section>\n"
+    (href,) = re.findall(r'<a href="([^"]+)">Something wrong on this page\?</a>', link)
+    assert href == f"{address}Page+%E2%80%9C3.+Why+%26+how%E2%80%9D"
+
+
+def test_no_link_to_a_new_issue_where_there_is_no_repository_or_no_page():
+    known, unknown = ({"repository_url": "https://github.com/fork/book"}, {"launch_buttons": {}})
+    for options, context in ((unknown, {"title": "3", "body": "text"}), (known, {"title": "Search"})):
+        app = SimpleNamespace(config=SimpleNamespace(html_theme_options=options))
+        before = dict(context)
+        extension("repository_links").invite_corrections(app, "book/03", "page.html", context, None)
+        assert context == before
 
 
 # ---- execution_cache -------------------------------------------------------------------------------------------------
