@@ -71,6 +71,12 @@ def exercises(text: str) -> set[str]:
     return set(blocks)
 
 
+def terms(text: str) -> list[str]:
+    """The entries of the glossary that a page leads to, in its order."""
+    roles = re.findall(r"\{term\}`([^`]+)`", text)
+    return [" ".join(re.sub(r".*<(.+)>", r"\1", role, flags=re.S).split()) for role in roles]
+
+
 def solutions(text: str) -> set[str]:
     """Labels of the exercises that a page solves."""
     return set(re.findall(r"^[`:]{3,}\{solution(?:-start)?\}\s*(\S+)", text, re.M))
@@ -129,6 +135,11 @@ def test_the_checks_see_what_they_are_for():
     assert not images_without_alt("```{figure} a.png\n:alt: a cat\n```\n")
     assert cited("{cite:p}`one, two` and {cite}`three`") == {"one", "two", "three"}
     assert exercises("```{exercise} Grey\n:label: ex-grey\n```\n") == {"ex-grey"}
+    assert terms("A {term}`teacher`, {term}`its\nstudents <student>` and {term}`model\ninversion`") == [
+        "teacher",
+        "student",
+        "model inversion",
+    ]
     exercise, code = "```{exercise}\n:label: a\n```\n\n", "```md\n$$x$$\n```\n"
     nested = ("````{note}\n", "```python\nx\n```\n", "````\n")
     assert without_code(exercise + code + exercise) == 2 * exercise
@@ -161,7 +172,22 @@ def test_bibliography_holds_what_pages_cite_and_nothing_else():
     assert set(keys) == set().union(*(cited(prose(page)) for page in pages()))
 
 
+def test_glossary_is_in_order_and_without_formulas():
+    text = (BOOK / "glossary.md").read_text()
+    entries = re.findall(r"^(\w.*)\n  \w", text.partition("```{glossary}")[2], re.M)
+    assert entries == sorted(entries, key=str.casefold)
+    assert "$" not in text  # its meanings are shown beside links as plain text
+    assert set().union(*(terms(prose(chapter)) for chapter in notebooks())) <= set(entries)
+
+
 # ---- every chapter ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_leads_to_the_glossary_once_for_each_term(chapter):
+    marked = terms(prose(chapter))
+    assert len(marked) > 3
+    assert len(set(marked)) == len(marked)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -12,6 +12,7 @@ import pytest
 import typer
 from book_pages import BOOK, ROOT
 from docutils import nodes
+from sphinx.addnodes import glossary
 
 from dfkd.cli import app
 from dfkd.networks.zoo import load_model
@@ -171,6 +172,36 @@ def test_a_diagram_becomes_part_of_the_page():
     assert '<a href="../07_PROGRESSIVE.IPYNB#growing">' in html
     assert "url(#tip)" in html
     assert not any(part in html for part in ("<?xml", "<title>", "note"))
+
+
+# ---- glossary_hover --------------------------------------------------------------------------------------------------
+
+
+def a_glossary() -> nodes.document:
+    """One entry with two terms, its meaning in two lines and with a link."""
+    text = nodes.paragraph("", "An image turned,\n", nodes.emphasis("", "flipped"), nodes.Text("\nor shifted."))
+    terms = [nodes.term("", name, ids=[f"term-{name}"]) for name in ("view", "views")]
+    item = nodes.definition_list_item("", *terms, nodes.definition("", text))
+    return nodes.container("", glossary("", nodes.definition_list("", item)))
+
+
+def a_link(kind: str, **place) -> nodes.reference:
+    return nodes.reference("", "", nodes.inline("", "views", classes=["xref", "std", kind]), **place)
+
+
+def test_links_to_terms_bear_their_meaning_and_others_do_not():
+    far, near = a_link("std-term", refuri="glossary.html#term-view"), a_link("std-term", refid="term-views")
+    other = a_link("std-ref", refuri="glossary.html#term-view")
+    env = SimpleNamespace(
+        get_domain=lambda name: SimpleNamespace(_terms={"view": ("book/glossary", "term-view")}),
+        get_doctree=lambda page: {"book/glossary": a_glossary()}[page],
+    )
+    document = nodes.container("", far, near, other)
+    page = SimpleNamespace(document=document, env=env)
+    extension("glossary_hover").MeaningsOfTerms.run(page)
+    assert far["reftitle"] == near["reftitle"] == "An image turned, flipped or shifted."
+    assert far["classes"] == near["classes"] == ["dfkd-term"]
+    assert "reftitle" not in other and other["classes"] == []
 
 
 # ---- upscaler_page ---------------------------------------------------------------------------------------------------
