@@ -1,7 +1,7 @@
-"""Buttons that lead to the repository the book is built from, so that a fork's pages lead to the fork.
+"""Buttons and links that lead to the repository the book is built from, so that a fork's pages lead to the fork.
 
 On GitHub's runners the environment says which repository and branch that is; elsewhere the git remote does. Where
-neither knows, there are no buttons.
+neither knows, there are no buttons, and no page ends in a link to a new issue.
 
 Colab shows MyST's directives raw, so its button leads to the plain copies that the publishing workflow pushes to a
 branch of the same repository (`book/_scripts/write_colab_notebooks.py`).
@@ -10,7 +10,9 @@ branch of the same repository (`book/_scripts/write_colab_notebooks.py`).
 import os
 import re
 import subprocess
+from html import escape, unescape
 from pathlib import Path
+from urllib.parse import urlencode
 
 COPIES_BRANCH = "colab"
 BUTTONS = ("use_repository_button", "use_issues_button", "use_edit_page_button")
@@ -20,6 +22,7 @@ def setup(app):
     """Connect to Sphinx."""
     app.connect("config-inited", add_links)
     app.connect("html-page-context", point_colab_at_copies, priority=502)  # the theme makes the buttons at 501
+    app.connect("html-page-context", invite_corrections)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -46,6 +49,25 @@ def point_colab_at_copies(app, pagename, templatename, context, doctree):
         for button in group.get("buttons", []):
             if button["text"] == "Colab":
                 button["url"] = button["url"].replace(f"/blob/{branch}/", f"/blob/{COPIES_BRANCH}/", 1)
+
+
+def invite_corrections(app, pagename, templatename, context, doctree):
+    """End a page with a link to a new issue that bears its name."""
+    url = app.config.html_theme_options.get("repository_url")
+    if url and context.get("body"):
+        address = new_issue(url, unescape(re.sub(r"<[^>]+>", "", context["title"])))
+        context["body"] += f'<p class="dfkd-wrong"><a href="{escape(address)}">Something wrong on this page?</a></p>\n'
+
+
+def new_issue(repository: str, page: str) -> str:
+    """Where a repository's host takes a new issue about a page.
+
+    >>> new_issue("https://github.com/someone/book", "1. Why & how")
+    'https://github.com/someone/book/issues/new?title=Page+%E2%80%9C1.+Why+%26+how%E2%80%9D'
+    """
+    at_gitlab = repository.startswith("https://gitlab.com/")
+    place, title = ("/-/issues/new", "issue[title]") if at_gitlab else ("/issues/new", "title")
+    return f"{repository}{place}?{urlencode({title: f'Page “{page}”'})}"
 
 
 def url_from_environment(environment) -> str:

@@ -431,7 +431,7 @@ def code_cell(cell):
     tags = cell.metadata.get("tags", [])
     if "hide-input" in tags:
         cell.metadata["cellView"] = "form"
-        cell.source = f"# @title Code of this figure\n{cell.source}"
+        cell.source = f"# @title The code behind this\n{cell.source}"
     if "raises-exception" in tags:
         cell.source = f"# @title Meant to fail: run the next cell afterwards\n{cell.source}"
     return cell

@@ -22,7 +22,7 @@ QUALITIES = (None, 90, 75)  # WebP: lossless if that fits, else ever more compre
 
 
 class WidgetError(DfkdError, ValueError):
-    """A slider or divider that cannot be made as asked; the message says what to change."""
+    """A slider, a divider or a question that cannot be made as asked; the message says what to change."""
 
 
 @dataclass(frozen=True)

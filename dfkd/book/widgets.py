@@ -1,8 +1,8 @@
-"""Sliders and dividers that work in a rendered page: no kernel, no network, no module loader.
+"""Sliders, dividers and questions that work in a rendered page: no kernel, no network, no module loader.
 
 A slider is a small table of pictures. `slider` computes all of them once, and what it displays is plain HTML
 that looks them up; a viewer that strips scripts still shows one picture, its readings and a table of the
-others.
+others. Of `questions` such a viewer shows the choices and, folded, the answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,17 @@ if TYPE_CHECKING:
 MAX_FRAMES = 64  # pictures in one slider
 SHOWN_WIDTH = 480  # pixels; smaller pictures are enlarged by the largest whole factor that fits
 
-__all__ = ["Divider", "Frame", "Slider", "WidgetError", "before_after", "slider", "stored_frames"]
+__all__ = [
+    "Divider",
+    "Frame",
+    "Questions",
+    "Slider",
+    "WidgetError",
+    "before_after",
+    "questions",
+    "slider",
+    "stored_frames",
+]
 
 STORED = re.compile(
     r'<div class="dfkd-widget dfkd-slider".*?<img [^>]*?src="([^"]+)"'  # the picture first shown
@@ -443,6 +453,96 @@ def before_after(
         title,
         int(start),
         tuple(encode([frame.pixels for frame in pictures.values()], max_bytes)),
+    )
+
+
+@dataclass(frozen=True, repr=False)
+class Questions:
+    """Questions with choices that answer back; made by `questions`.
+
+    Attributes:
+        asked: question to its choices, each with its answer.
+    """
+
+    asked: Mapping[str, Mapping[str, str]]
+    title: str
+
+    def __repr__(self) -> str:
+        return "\n".join(["Questions", *(f"  {question}" for question in self.asked)])
+
+    def _repr_html_(self) -> str:
+        return _fill(
+            "questions.html",
+            label=html.escape(self.title or "Questions to check yourself"),
+            title=_title(self.title),
+            questions="\n  ".join(itertools.starmap(_question, self.asked.items())),
+        )
+
+
+def questions(asked: Mapping[str, Mapping[str, str]], *, title: str = "") -> Questions:
+    """Ask questions whose choices answer back: why this one is right, or why it is not.
+
+    A choice may be changed as often as the reader likes; nothing is counted. For example::
+
+        questions({
+            "A flat grey image has no reconstruction loss. Is it a good training image?": {
+                "Yes, its loss says so": "Wrong: the teacher corrects nothing on it, so it teaches nothing.",
+                "No": "Right: a photograph has a low loss, but not all that has one is a photograph.",
+            },
+        })
+
+    Args:
+        asked: each question with its choices, and each choice with its answer: ``"Right: "`` or
+            ``"Wrong: "`` and a sentence why. Plain text; symbols are Unicode's.
+        title: a line above the questions.
+
+    Raises:
+        WidgetError: no question, fewer than two choices, an answer that does not say whether the choice is
+            right, or not why, or not exactly one right choice.
+    """
+    if not isinstance(asked, Mapping) or not asked:
+        raise WidgetError(f"give questions with their choices, {{question: {{choice: answer}}}}, not {asked!r}")
+    for question, choices in asked.items():
+        _require_answerable(question, choices)
+    return Questions(asked, title)
+
+
+def _require_answerable(question: str, choices: Mapping[str, str]) -> None:
+    if not isinstance(question, str) or not question.strip():
+        raise WidgetError(f"a question is a text that asks something, not {question!r}")
+    if not isinstance(choices, Mapping) or len(choices) < 2:
+        raise WidgetError(f"{question!r} needs at least two choices, {{choice: answer}}, not {choices!r}")
+    for choice, answer in choices.items():
+        if not isinstance(choice, str) or not choice.strip():
+            raise WidgetError(f"{question!r}: a choice is a text, not {choice!r}")
+        if not isinstance(answer, str) or not re.fullmatch(r"(Right|Wrong): .*\w.*", answer, re.DOTALL):
+            raise WidgetError(f"{question!r}, {choice!r}: answer 'Right: why' or 'Wrong: why', not {answer!r}")
+    if (right := sum(map(_is_right, choices.values()))) != 1:
+        raise WidgetError(f"{question!r} needs exactly one choice whose answer begins with 'Right: ', not {right}")
+
+
+def _is_right(answer: str) -> bool:
+    return answer.startswith("Right: ")
+
+
+def _question(question: str, choices: Mapping[str, str]) -> str:
+    """One question as HTML. The choices of a form know of each other by the form they are in, and need no ids."""
+    # JupyterLab would otherwise take the arrow keys for itself.
+    start = '<form autocomplete="off" data-lm-suppress-shortcuts="true"><fieldset>'
+    radios = "".join(
+        '<div><label><input type="radio" name="choice" disabled hidden>'
+        f"<span>{html.escape(choice)}</span></label></div>"
+        for choice in choices
+    )
+    answers = "".join(
+        f'<li data-right="{str(_is_right(answer)).lower()}">'
+        f"<strong>{html.escape(choice)}</strong> <span>{html.escape(answer)}</span></li>"
+        for choice, answer in choices.items()
+    )
+    return (
+        f"{start}<legend>{html.escape(question)}</legend>{radios}"
+        '<p class="dfkd-answer" role="status" aria-live="polite"></p>'
+        f"<details><summary>The answers</summary><ul>{answers}</ul></details></fieldset></form>"
     )
 
 

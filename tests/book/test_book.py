@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from html import unescape
 
 import book_pages
 import pytest
@@ -36,6 +37,7 @@ PAGES = [pytest.param(path, id=path.stem) for path in pages()]
 LONGEST_CELL, MEDIAN_CELL = 25, 6
 LONGEST_LINE = 92  # letters that fit beside the two sidebars of a page 1280 pixels wide
 MIN_EXERCISES = 3
+WITHOUT_QUESTIONS = ("09_results",)  # its file is as large as a notebook may be
 WORDS_A_MINUTE, CODE_LINES_A_MINUTE = 200, 12
 READING_SLACK = 10  # minutes by which a chapter's own estimate may differ from the count
 
@@ -69,6 +71,12 @@ def exercises(text: str) -> set[str]:
     return set(blocks)
 
 
+def terms(text: str) -> list[str]:
+    """The entries of the glossary that a page leads to, in its order."""
+    roles = re.findall(r"\{term\}`([^`]+)`", text)
+    return [" ".join(re.sub(r".*<(.+)>", r"\1", role, flags=re.S).split()) for role in roles]
+
+
 def solutions(text: str) -> set[str]:
     """Labels of the exercises that a page solves."""
     return set(re.findall(r"^[`:]{3,}\{solution(?:-start)?\}\s*(\S+)", text, re.M))
@@ -90,7 +98,7 @@ def solution_code(path) -> dict[str, list[str]]:
 
 
 def broken_widgets(html: str) -> list[str]:
-    """Sliders and dividers without the script that moves them, and sliders with nothing to move between."""
+    """Widgets without the script that moves or answers, and sliders with nothing to move between."""
     broken = []
     for widget in re.split(r'(?=<div class="dfkd-widget)', html)[1:]:
         moved = re.search(r"</div>\s*<script>(?:(?!</script>).)*addEventListener", widget, re.S)
@@ -103,6 +111,11 @@ def broken_widgets(html: str) -> list[str]:
 def code_length(source: str) -> int:
     """Lines of code, without blank ones."""
     return sum(bool(line.strip()) for line in source.splitlines())
+
+
+def computing(chapter) -> list:
+    """The code cells of a chapter, without its folded questions: those are text to read, and not much of it."""
+    return [cell for cell in cells(chapter, "code") if not cell.source.startswith("widgets.questions(")]
 
 
 def alt_of(cell) -> str:
@@ -122,6 +135,11 @@ def test_the_checks_see_what_they_are_for():
     assert not images_without_alt("```{figure} a.png\n:alt: a cat\n```\n")
     assert cited("{cite:p}`one, two` and {cite}`three`") == {"one", "two", "three"}
     assert exercises("```{exercise} Grey\n:label: ex-grey\n```\n") == {"ex-grey"}
+    assert terms("A {term}`teacher`, {term}`its\nstudents <student>` and {term}`model\ninversion`") == [
+        "teacher",
+        "student",
+        "model inversion",
+    ]
     exercise, code = "```{exercise}\n:label: a\n```\n\n", "```md\n$$x$$\n```\n"
     nested = ("````{note}\n", "```python\nx\n```\n", "````\n")
     assert without_code(exercise + code + exercise) == 2 * exercise
@@ -154,7 +172,22 @@ def test_bibliography_holds_what_pages_cite_and_nothing_else():
     assert set(keys) == set().union(*(cited(prose(page)) for page in pages()))
 
 
+def test_glossary_is_in_order_and_without_formulas():
+    text = (BOOK / "glossary.md").read_text()
+    entries = re.findall(r"^(\w.*)\n  \w", text.partition("```{glossary}")[2], re.M)
+    assert entries == sorted(entries, key=str.casefold)
+    assert "$" not in text  # its meanings are shown beside links as plain text
+    assert set().union(*(terms(prose(chapter)) for chapter in notebooks())) <= set(entries)
+
+
 # ---- every chapter ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_leads_to_the_glossary_once_for_each_term(chapter):
+    marked = terms(prose(chapter))
+    assert len(marked) > 3
+    assert len(set(marked)) == len(marked)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -185,7 +218,8 @@ def test_widgets_are_stored_with_what_moves_them(chapter):
     for cell in cells(chapter, "code"):
         stored = "".join(str(output.get("data", {}).get("text/html", "")) for output in cell.outputs)
         assert broken_widgets(stored) == [], cell.source
-        assert "dfkd-widget" in stored or not re.search(r"\b(slider|before_after)\(", cell.source), cell.source
+        made = re.search(r"\b(slider|before_after|questions)\(", cell.source)
+        assert "dfkd-widget" in stored or not made, cell.source
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -199,15 +233,29 @@ def test_only_cells_that_say_so_have_errors_stored(chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_cells_are_short(chapter):
-    lengths = [code_length(cell.source) for cell in cells(chapter, "code")]
-    assert max(lengths) <= LONGEST_CELL
-    assert statistics.median(lengths) <= MEDIAN_CELL
+    assert max(code_length(cell.source) for cell in cells(chapter, "code")) <= LONGEST_CELL
+    assert statistics.median(code_length(cell.source) for cell in computing(chapter)) <= MEDIAN_CELL
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_lines_of_code_fit_a_page(chapter):
     lines = [line for cell in cells(chapter, "code") for line in cell.source.splitlines()]
     assert [line for line in lines if len(line) > LONGEST_LINE] == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_questions_stand_before_the_exercises_and_answer_back(chapter):
+    if chapter.stem in WITHOUT_QUESTIONS:
+        pytest.skip("no room for them in its file")
+    every = book_pages.nbformat.read(chapter, as_version=4).cells
+    (place,) = (i for i, cell in enumerate(every) if re.search(r"^## Exercises", cell.source, re.M))
+    cell = every[place - 1]
+    assert "hide-input" in tags(cell)  # its code holds the answers
+    asked = eval(cell.source, {"widgets": dfkd.book.widgets}).asked  # it needs no other cell
+    assert len(asked) in (2, 3)
+    stored = re.findall(r"<li [^>]*><strong>(.*?)</strong> <span>(.*?)</span>", cell.outputs[0].data["text/html"])
+    answers = [answer for choices in asked.values() for answer in choices.items()]
+    assert [tuple(map(unescape, pair)) for pair in stored] == answers
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -247,7 +295,7 @@ def title(path) -> str:
 def minutes_to_read(chapter) -> float:
     """From its words and lines of code, those of the solutions included."""
     words = len(re.findall(r"\w[\w'’-]*", prose(chapter)))
-    lines = sum(code_length(cell.source) for cell in cells(chapter, "code"))
+    lines = sum(code_length(cell.source) for cell in computing(chapter))
     return words / WORDS_A_MINUTE + lines / CODE_LINES_A_MINUTE
 
 

@@ -106,6 +106,11 @@ def test_citations_name_authors_and_year(convert):
     assert convert("a line\n> {cite:p}`keys1981cubic,\n> kim2016vdsr`.").count("(Keys, 1981; Kim et al., 2016)") == 1
 
 
+def test_terms_of_the_glossary_become_plain_words(convert):
+    assert convert("A {term}`teacher` and *{term}`students <student>`*.") == "A teacher and *students*."
+    assert convert("> of {term}`model\n> inversion`'s kind") == "> of model inversion\n's kind"
+
+
 def test_boxes_become_quotations(convert):
     assert convert("```{note}\nLook {eq}`eq-psnr`.\n```").startswith("> **Note**\n>\n> Look (")
     assert convert(":::{admonition} Mind *it*\n:class: tip\n\n- a\n- b\n:::") == "> **Mind *it***\n>\n> - a\n> - b"

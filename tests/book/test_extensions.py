@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import typer
 from book_pages import BOOK, ROOT
 from docutils import nodes
+from sphinx.addnodes import glossary
 
 from dfkd.cli import app
 from dfkd.networks.zoo import load_model
@@ -81,6 +83,33 @@ def test_no_buttons_where_nobody_knows_the_repository(tmp_path, monkeypatch):
     assert options == {"launch_buttons": {}}
 
 
+@pytest.mark.parametrize(
+    ("repository", "address"),
+    [
+        ("https://github.com/fork/book", "https://github.com/fork/book/issues/new?title="),
+        ("https://git.example.org/fork/book", "https://git.example.org/fork/book/issues/new?title="),
+        ("https://gitlab.com/fork/book", "https://gitlab.com/fork/book/-/issues/new?issue%5Btitle%5D="),
+    ],
+)
+def test_a_page_ends_in_a_link_to_a_new_issue_with_its_name(repository, address):
+    app = SimpleNamespace(config=SimpleNamespace(html_theme_options={"repository_url": repository}))
+    context = {"title": "3. <em>Why</em> &amp; how", "body": "<section>The page.</section>\n"}
+    extension("repository_links").invite_corrections(app, "book/03", "page.html", context, None)
+    before, _, link = context["body"].partition('<p class="dfkd-wrong">')
+    assert before == "<section>The page.</section>\n"
+    (href,) = re.findall(r'<a href="([^"]+)">Something wrong on this page\?</a>', link)
+    assert href == f"{address}Page+%E2%80%9C3.+Why+%26+how%E2%80%9D"
+
+
+def test_no_link_to_a_new_issue_where_there_is_no_repository_or_no_page():
+    known, unknown = ({"repository_url": "https://github.com/fork/book"}, {"launch_buttons": {}})
+    for options, context in ((unknown, {"title": "3", "body": "text"}), (known, {"title": "Search"})):
+        app = SimpleNamespace(config=SimpleNamespace(html_theme_options=options))
+        before = dict(context)
+        extension("repository_links").invite_corrections(app, "book/03", "page.html", context, None)
+        assert context == before
+
+
 # ---- execution_cache -------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +172,36 @@ def test_a_diagram_becomes_part_of_the_page():
     assert '<a href="../07_PROGRESSIVE.IPYNB#growing">' in html
     assert "url(#tip)" in html
     assert not any(part in html for part in ("<?xml", "<title>", "note"))
+
+
+# ---- glossary_hover --------------------------------------------------------------------------------------------------
+
+
+def a_glossary() -> nodes.document:
+    """One entry with two terms, its meaning in two lines and with a link."""
+    text = nodes.paragraph("", "An image turned,\n", nodes.emphasis("", "flipped"), nodes.Text("\nor shifted."))
+    terms = [nodes.term("", name, ids=[f"term-{name}"]) for name in ("view", "views")]
+    item = nodes.definition_list_item("", *terms, nodes.definition("", text))
+    return nodes.container("", glossary("", nodes.definition_list("", item)))
+
+
+def a_link(kind: str, **place) -> nodes.reference:
+    return nodes.reference("", "", nodes.inline("", "views", classes=["xref", "std", kind]), **place)
+
+
+def test_links_to_terms_bear_their_meaning_and_others_do_not():
+    far, near = a_link("std-term", refuri="glossary.html#term-view"), a_link("std-term", refid="term-views")
+    other = a_link("std-ref", refuri="glossary.html#term-view")
+    env = SimpleNamespace(
+        get_domain=lambda name: SimpleNamespace(_terms={"view": ("book/glossary", "term-view")}),
+        get_doctree=lambda page: {"book/glossary": a_glossary()}[page],
+    )
+    document = nodes.container("", far, near, other)
+    page = SimpleNamespace(document=document, env=env)
+    extension("glossary_hover").MeaningsOfTerms.run(page)
+    assert far["reftitle"] == near["reftitle"] == "An image turned, flipped or shifted."
+    assert far["classes"] == near["classes"] == ["dfkd-term"]
+    assert "reftitle" not in other and other["classes"] == []
 
 
 # ---- upscaler_page ---------------------------------------------------------------------------------------------------

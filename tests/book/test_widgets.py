@@ -1,4 +1,4 @@
-"""Sliders and dividers: what their HTML carries, what they refuse, and that a changed result is noticed."""
+"""Sliders, dividers and questions: what their HTML carries, what they refuse, and that a changed result is noticed."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfkd.book.widgets import WidgetError, before_after, slider, stored_frames
+from dfkd.book.widgets import WidgetError, before_after, questions, slider, stored_frames
 
 
 def grey(level):
@@ -29,6 +29,19 @@ LEVELS = [0, 0.25, 0.5, 1]
 @pytest.fixture
 def greys():
     return slider(grey, level=LEVELS, start=0.5, alt="A flat grey square", title="Levels")
+
+
+ASKED = {
+    "Does a low loss on noise make a good student?": {
+        "Yes": "Wrong: it says how well the student does on noise.",
+        "No": "Right: photographs ask for other things.",
+    },
+    "What is the PSNR of an error of 0.1?": {
+        "10 dB": "Wrong: that is the error of 0.32.",
+        "20 dB": "Right: the squared error is 0.01.",
+        "it depends": "Wrong: images lie in [0, 1].",
+    },
+}
 
 
 class Page(HTMLParser):
@@ -77,7 +90,7 @@ def test_without_scripts_there_is_a_still_picture_its_readings_and_a_table(greys
 
 
 def test_nothing_is_asked_of_another_host_and_no_id_can_clash(greys):
-    for widget in (greys, before_after(grey(0)[0], grey(1)[0], alt="Two squares")):
+    for widget in (greys, before_after(grey(0)[0], grey(1)[0], alt="Two squares"), questions(ASKED)):
         page = Page(widget._repr_html_())
         addresses = [e.get("src") or e.get("href") for es in page.elements.values() for e in es]
         assert all(address.startswith("data:") for address in addresses if address)
@@ -307,6 +320,55 @@ def test_a_divider_names_both_pictures_and_refuses_a_mismatch():
         before_after(black, white, alt="A square", start=200)
     with pytest.raises(WidgetError, match="alt="):
         before_after(black, white, alt="")
+
+
+def test_questions_are_labelled_groups_of_choices_with_an_answer_each():
+    page = Page(questions(ASKED, title="Check & yourself")._repr_html_())
+    assert len(page.elements["fieldset"]) == len(page.elements["legend"]) == len(page.elements["form"]) == 2
+    assert [choice["type"] for choice in page.elements["input"]] == ["radio"] * 5
+    assert len(page.elements["label"]) == 5
+    assert [answer["data-right"] for answer in page.elements["li"]] == ["false", "true", "false", "true", "false"]
+    assert all(status["aria-live"] == "polite" for status in page.elements["p"] if status.get("role") == "status")
+    assert page.elements["div"][0]["aria-label"] == "Check & yourself"
+    assert repr(questions(ASKED)).splitlines() == ["Questions", *(f"  {question}" for question in ASKED)]
+
+
+def test_without_scripts_questions_are_read_and_their_answers_unfolded():
+    page = Page(questions(ASKED)._repr_html_())
+    assert all("hidden" in choice and "disabled" in choice for choice in page.elements["input"])
+    assert not any("hidden" in folded for folded in page.elements["details"])
+    for question, choices in ASKED.items():
+        for text in (question, *choices, *choices.values()):
+            assert text in page.text
+
+
+def test_texts_of_questions_cannot_break_out_of_the_page():
+    evil = "</script><b onclick='x'>&\""
+    asked = {evil: {evil: f"Right: {evil} x", "b": f"Wrong: {evil} x"}}
+    page = Page(questions(asked, title=evil)._repr_html_())
+    assert "b" not in page.elements
+    assert page.text.count(evil) == 1 + 1 + 2 + 2  # title, question, a choice twice, two answers
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({}, "give questions"),
+        (["Why?"], "give questions"),
+        ({" ": {"a": "Right: so.", "b": "Wrong: not so."}}, "a question is a text"),
+        ({"Why?": {"a": "Right: so."}}, "at least two choices"),
+        ({"Why?": ["a", "b"]}, "at least two choices"),
+        ({"Why?": {"a": "Right: so.", "": "Wrong: not so."}}, "a choice is a text"),
+        ({"Why?": {"a": "Right: so.", "b": "Not so."}}, "'b': answer 'Right: why'"),
+        ({"Why?": {"a": "Right: so.", "b": "Wrong: "}}, "Right: why"),
+        ({"Why?": {"a": "Right: so.", "b": None}}, "Right: why"),
+        ({"Why?": {"a": "Wrong: so.", "b": "Wrong: not so."}}, "exactly one choice .* not 0"),
+        ({"Why?": {"a": "Right: so.", "b": "Right: not so."}}, "exactly one choice .* not 2"),
+    ],
+)
+def test_questions_without_an_answer_are_refused(asked, message):
+    with pytest.raises(WidgetError, match=message):
+        questions(asked)
 
 
 def test_importing_the_widgets_imports_neither_matplotlib_nor_ipywidgets():

@@ -30,12 +30,17 @@ def test_pages_open_from_disk_too(page_opener, pages, offline):
     assert complaints(page_opener, pages, disk=True) == {}
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_no_page_scrolls_sideways_on_a_phone(page_opener, pages, dark):
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [(380, False), (380, True), (485, False)],  # at 485 headings have their links, on a telephone they have none
+    ids=["380-light", "380-dark", "485-light"],
+)
+def test_no_page_scrolls_sideways_on_a_narrow_screen(page_opener, pages, width, dark):
     excess = {}
     for path in pages:
-        opened = page_opener(path, width=380, height=800, dark=dark)
+        opened = page_opener(path, width=width, height=800, dark=dark)
         excess[path] = opened.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        opened.page.close()
     assert {path: px for path, px in excess.items() if px > SLACK_PX} == {}
 
 
@@ -53,6 +58,73 @@ def test_theme_follows_the_reader(page_opener):
         return sum(int(part) for part in colour.strip("rgb()").split(",")[:3])
 
     assert background(dark=True) < 200 < 600 < background(dark=False)
+
+
+# ---- terms of the glossary -------------------------------------------------------------------------------------------
+
+WITH_TERMS = "book/03_reconstruction.html"
+TEACHES = "The large network that knows. Its weights never change."
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_term_says_what_it_means_on_hover_from_disk(page_opener, dark):
+    page = page_opener(WITH_TERMS, disk=True, dark=dark).page
+    note = page.get_by_role("tooltip")
+    assert note.count() == 0  # none is shown
+    page.locator("a.dfkd-term", has_text="teacher").hover()
+    assert note.inner_text() == TEACHES
+    colours = note.evaluate("e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
+    assert (brightness(colours[0]) > brightness(colours[1])) == dark
+    note.hover()  # it stays while the pointer is on it
+    page.wait_for_timeout(400)
+    assert note.is_visible()
+    page.mouse.move(5, 5)
+    note.wait_for(state="hidden")
+
+
+def brightness(colour: str) -> float:
+    return sum(float(part) for part in colour.strip("rgba()").split(",")[:3])
+
+
+def test_a_term_says_what_it_means_to_a_keyboard(page_opener):
+    page = page_opener(WITH_TERMS, disk=True).page
+    link = page.locator("a.dfkd-term", has_text="teacher")
+    link.focus()
+    note = page.get_by_role("tooltip")
+    assert note.inner_text() == TEACHES
+    assert page.locator(f"#{link.get_attribute('aria-describedby')}").inner_text() == TEACHES
+    page.keyboard.press("Escape")
+    assert note.count() == 0
+    assert link.get_attribute("aria-describedby") is None
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert note.is_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/glossary.html#term-teacher")
+
+
+def test_a_term_says_what_it_means_at_a_touch_and_a_second_one_follows_the_link(chromium, site):
+    context = chromium.new_context(viewport={"width": 380, "height": 800}, has_touch=True)
+    page = context.new_page()
+    page.goto((site / WITH_TERMS).as_uri())
+    link = page.locator("a.dfkd-term", has_text="teacher")
+    link.tap()
+    note = page.get_by_role("tooltip")
+    assert note.inner_text() == TEACHES
+    box = note.bounding_box()
+    assert 0 <= box["x"] and box["x"] + box["width"] <= 380
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380 + SLACK_PX
+    page.locator(".bd-article h1").tap()  # elsewhere
+    assert note.count() == 0
+    link.tap()
+    link.tap()
+    page.wait_for_url("**/glossary.html#term-teacher")
+    context.close()
+
+
+def test_without_scripts_a_terms_meaning_is_its_links_title(page_opener):
+    link = page_opener(WITH_TERMS, disk=True, javascript=False).page.locator("a.dfkd-term", has_text="teacher")
+    assert link.get_attribute("title") == TEACHES
 
 
 # ---- the first page's divider, and the diagrams ----------------------------------------------------------------------

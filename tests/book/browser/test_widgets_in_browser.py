@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dfkd.book.widgets import before_after, slider
+from dfkd.book.widgets import before_after, questions, slider
 
 
 def tinted(red, green):
@@ -12,14 +12,28 @@ def tinted(red, green):
     return image, {"sum": red + green}
 
 
+ASKED = {
+    "Does a low loss on noise make a good student?": {
+        "Yes": "Wrong: it says how well the student does on noise.",
+        "No": "Right: photographs ask for other things, " + "at length. " * 20,
+    },
+    "What is the PSNR of an error of 0.1?": {
+        "10 dB": "Wrong: that is the error of 0.32.",
+        "20 dB": "Right: the squared error is 0.01.",
+        "it depends": "Wrong: images lie in [0, 1].",
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A page with two equal sliders, a third of one parameter, and two dividers of unequal width."""
+    """A page with two equal sliders, a third of one parameter, two dividers of unequal width, and questions twice."""
     colour = slider(tinted, red=[0, 0.5, 1], green=[0, 1], start=(0.5, 0), alt="A colour", title="Mixing")
     grey = slider(lambda level: torch.full((8, 8), level), level=[0.0, 1.0], alt="A grey")
     divider = before_after(torch.zeros(8, 8), torch.ones(8, 8), alt="A square", labels=("black", "white"))
     narrow = before_after(torch.zeros(300, 300), torch.ones(300, 300), alt="A smaller square")
-    body = "\n".join(widget._repr_html_() for widget in (colour, colour, grey, divider, narrow))
+    asked = questions(ASKED)
+    body = "\n".join(widget._repr_html_() for widget in (colour, colour, grey, divider, narrow, asked, asked))
     path = tmp_path_factory.mktemp("page") / "page.html"
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Widgets</title>'
     path.write_text(f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>', encoding="utf-8")
@@ -136,8 +150,56 @@ def test_each_divider_is_as_wide_as_its_pictures(open_saved):
         assert divider.locator("input").bounding_box()["width"] == width
 
 
+def test_questions_are_answered_by_keyboard(open_saved):
+    page = open_saved()
+    asked = page.locator(".dfkd-questions").first
+    first, second = asked.get_by_role("group").all()
+    assert [group.get_by_role("radio").count() for group in (first, second)] == [2, 3]
+    assert "loss on noise" in first.locator("legend").inner_text()
+    page.locator(".dfkd-divider input").last.focus()
+    page.keyboard.press("Tab")
+    assert first.get_by_role("status").inner_text() == ""  # to arrive is not to answer
+    page.keyboard.press("Space")
+    assert first.get_by_role("status").inner_text() == "Wrong: it says how well the student does on noise."
+    page.keyboard.press("ArrowDown")
+    assert first.get_by_role("status").inner_text().startswith("Right: photographs")
+    assert first.get_by_label("No", exact=True).is_checked()
+    assert first.locator("input:focus-visible").evaluate("e => getComputedStyle(e).outlineStyle") != "none"
+    page.keyboard.press("Enter")  # submits nothing
+    assert first.get_by_label("No", exact=True).is_checked()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowUp")  # from the first choice to the last
+    assert second.get_by_role("status").inner_text() == "Wrong: images lie in [0, 1]."
+    page.keyboard.press("ArrowUp")
+    assert second.get_by_role("status").inner_text() == "Right: the squared error is 0.01."
+
+
+def test_an_answer_says_right_or_wrong_by_more_than_its_colour(open_saved):
+    status = open_saved().locator(".dfkd-questions").first.get_by_role("status").last
+    edge = "e => getComputedStyle(e).borderLeftColor"
+    seen = {}
+    for choice in ("10 dB", "20 dB"):
+        status.locator("xpath=..").get_by_label(choice, exact=True).check()
+        seen[choice] = (status.inner_text().partition(":")[0], status.evaluate(edge))
+    assert [word for word, _ in seen.values()] == ["Wrong", "Right"]
+    assert len({colour for _, colour in seen.values()}) == 2
+
+
+def test_equal_questions_on_one_page_are_answered_apart(open_saved):
+    page = open_saved()
+    first, second = page.locator(".dfkd-questions").all()
+    first.get_by_label("20 dB", exact=True).check()
+    second.get_by_label("10 dB", exact=True).check()
+    second.get_by_label("Yes", exact=True).check()
+    assert first.get_by_label("20 dB", exact=True).is_checked()
+    assert [status.inner_text()[:5] for status in first.get_by_role("status").all()] == ["", "Right"]
+    assert [status.inner_text()[:5] for status in second.get_by_role("status").all()] == ["Wrong", "Wrong"]
+    assert not page.locator(".dfkd-questions details").first.is_visible()
+
+
 def test_a_narrow_screen_needs_no_sideways_scrolling(open_saved):
     page = open_saved(width=380)
+    page.locator(".dfkd-questions").first.get_by_label("No", exact=True).check()
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     assert page.locator(".dfkd-slider input").first.bounding_box()["width"] >= 300
 
@@ -151,3 +213,9 @@ def test_without_scripts_pictures_stay_and_dead_controls_are_hidden(open_saved):
     assert page.locator(".dfkd-still").first.is_visible()
     page.locator("summary").first.click()
     assert page.locator("table").first.is_visible()
+    asked = page.locator(".dfkd-questions").first
+    assert asked.get_by_text("20 dB", exact=True).first.is_visible()
+    answer = asked.get_by_text("Right: the squared error is 0.01.")
+    assert not answer.is_visible()
+    asked.get_by_text("The answers").last.click()
+    assert answer.is_visible()
