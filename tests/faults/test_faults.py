@@ -139,14 +139,14 @@ def test_lost_download_is_one_line_leaves_nothing_and_can_be_repeated(broken, ca
 
 def test_corrupted_cache_is_downloaded_again(cache, monkeypatch):
     cache.parent.mkdir(parents=True)
-    cache.write_bytes(b"righ?")
+    cache.write_bytes(b"wrong")
     serve(monkeypatch, b"right")
     assert benchmarks.fetch(NAME).read_bytes() == b"right"
 
 
 def test_corrupted_cache_without_a_network_is_not_taken(cache, monkeypatch):
     cache.parent.mkdir(parents=True)
-    cache.write_bytes(b"righ?")
+    cache.write_bytes(b"wrong")
     serve(monkeypatch, ConnectionError("no network"))
     with pytest.raises(DataError, match="cannot get"):
         benchmarks.fetch(NAME)
