@@ -621,7 +621,7 @@ OF_METHODS = [(method, name) for method, kind in METHODS.items() for name in sor
 
 @pytest.mark.parametrize("method, name", LOOP + OF_METHODS)
 def test_setting_has_an_option_and_its_value_reaches_the_run(method, name, teacher, tmp_path, monkeypatch):
-    monkeypatch.setattr("dfkd.cli._finish", lambda run: None)  # it is started, not carried out,
+    monkeypatch.setattr("dfkd.cli._finish", lambda *_: None)  # it is started, not carried out,
     monkeypatch.setattr(dfkd.Distillation, "notes", lambda self: {})  # and not looked at
     typed, value = (TYPED | (TAKEN_BACK | {"w_contrast": ("--w-contrast 3", 3.0)} if "+" in method else {}))[name]
     out = ("--out", tmp_path / "run")
