@@ -229,16 +229,21 @@ def test_only_the_page_that_asks_gets_the_upscaler():
         doctree = nodes.container("", nodes.raw("", text, format="html"))
         upscaler_page.add_files(app, "a page", "page.html", {}, doctree)
     upscaler_page.add_files(app, "search", "search.html", {}, None)
-    assert added == ["upscaler.css", "upscaler_data.js", "upscaler.js"]
+    assert added == ["upscaler.css", "upscaler_data.js", "upscaler.js", "photograph.js"]
 
 
 def test_data_are_written_where_the_build_looks(tmp_path, monkeypatch):
     upscaler_page = extension("upscaler_page")
     monkeypatch.setattr(upscaler_page, "data", lambda: {"network": {}})
     config = SimpleNamespace(html_static_path=[])
-    upscaler_page.write_data(SimpleNamespace(outdir=tmp_path / "html"), config)
-    (folder,) = config.html_static_path
-    assert (Path(folder) / "upscaler_data.js").read_text() == 'window.dfkdUpscaler = {"network": {}};\n'
+    monkeypatch.setattr(upscaler_page, "whole", lambda folder: {"name": "a network"})
+    app = SimpleNamespace(outdir=tmp_path / "html", srcdir=tmp_path)
+    for served, whole in ((False, "null"), (True, '{"name": "a network"}')):  # without npm's runtime, none
+        if served:
+            (tmp_path / "node_modules" / "onnxruntime-web").mkdir(parents=True)
+        upscaler_page.write_data(app, config)
+        text = (Path(config.html_static_path[-1]) / "upscaler_data.js").read_text()
+        assert text == f'window.dfkdUpscaler = {{"network": {{}}, "whole": {whole}}};\n'
 
 
 # ---- command_help and package_modules --------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ def test_first_round_of_a_packaged_run_repeats(name, data_dir):
 
 
 def test_what_cannot_be_verified_says_why(tmp_path, copy):
-    with pytest.raises(UnknownName, match=r"no record 'nosuchrun': .* none of generated, "):
+    with pytest.raises(UnknownName, match=r"no record 'nosuchrun': .* none of .*generated, "):
         records.find("nosuchrun")
     (copy / "curves.csv").unlink()
     with pytest.raises(CheckpointError, match="no curve beside it"):
