@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -154,7 +153,7 @@ def _require_tensors(file: Path, state: dict) -> None:
         raise CheckpointError(f"{file} holds weights that are not finite; the training that made it went wrong")
 
 
-def need_spandrel(why: str) -> ModuleType:
+def need_spandrel(why: str) -> Any:
     """The package, ready for use.
 
     Args:
