@@ -114,7 +114,7 @@ def load_foreign(path: str | os.PathLike) -> Foreign:
     return _adapt(file, found)
 
 
-def _canonical(file: Path, state: dict, spandrel: ModuleType) -> dict:
+def _canonical(file: Path, state: dict, spandrel: Any) -> dict:
     try:
         return spandrel.canonicalize_state_dict(state)
     except Exception as error:  # it takes for granted that names are words, and hold what such names usually do
