@@ -233,7 +233,7 @@ def test_bomb_is_refused_before_it_is_decoded(side, tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ImageError, match=r"above the limit of 100,000,000 pixels; crop it, or raise max_pixels"):
+        with pytest.raises(ImageError, match=r"above the limit of 100,000,000 pixels; .* raise the limit, max_pixels"):
             read_image(path)
 
 
