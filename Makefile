@@ -13,10 +13,11 @@ NPM := $(shell command -v npm 2>/dev/null)
 export CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DELETE_ON_ERROR:
-.PHONY: help book test units pages chapters asserts fuzz faults packages assets links dist pins lock clean
+.PHONY: help book pdf test units pages chapters asserts fuzz faults packages assets links dist pins lock clean
 
 help:
 	@echo "make book    execute the chapters and render the book to $(SITE)"
+	@echo "make pdf     print the rendered book as one PDF, with a Chromium, and link it from the first page"
 	@echo "make test    run every check: unit tests, the chapters' stored outputs, the built pages in a browser"
 	@echo "make units   run the unit tests alone (make units ARGS='-k resize')"
 	@echo "make pages   look at the built book: what the pages hold, and what a browser makes of them"
@@ -82,6 +83,10 @@ book: packages assets
 	rm -rf $(SITE) _build/.doctrees
 	$(BIN)/jupyter-book build . --path-output . -W --keep-going -n
 	@echo; echo "The book is at $(SITE)/index.html"
+
+# After `make book`. The PDF goes to the site's root.
+pdf: packages
+	$(BIN)/python book/_scripts/print_book.py $(SITE)
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
 
