@@ -6,6 +6,7 @@ Every function returns a matplotlib Figure; end the cell with ``plt.show()``, or
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from dfkd.errors import ImageError
 from dfkd.pixels.files import to_uint8
-from dfkd.running.summaries import CONFIDENCE, measures
+from dfkd.running.summaries import CONFIDENCE, measures, paired
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -218,3 +219,72 @@ def _draw_interval(ax: Any, place: int, difference: Mapping[str, Any]) -> None:
     if difference["low"] is not None:
         ax.plot([difference["low"], difference["high"]], [place, place], "-", color=PALETTE[1])
     ax.plot(difference["mean"], place, "s", color=PALETTE[1])
+
+
+def show_dots(
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    lines: Mapping[str, Mapping[str, float]] | None = None,
+    new: Sequence[str] = (),
+    *,
+    xlabel: str = "PSNR (dB)",
+) -> Figure:
+    """Rows of a table as dots, a panel for each of its columns: single runs, their mean, and the mean's 95 % interval.
+
+    New rows have diamonds and bold names, the others circles. In a name, L_R or W_C is typeset as a symbol.
+
+    Args:
+        panels: title of a panel to row to values, one a run. The rows of the first panel are those of all.
+        lines: title of a panel to name to where a vertical line stands; at most as many names as line styles.
+        new: rows to mark.
+        xlabel: what the values are, with their unit.
+
+    Raises:
+        ValueError: no row, a panel with other rows, or a new row that is not among them.
+    """
+    import matplotlib.pyplot as plt
+
+    rows = list(next(iter(panels.values()), ()))
+    if not rows or any(list(panel) != rows for panel in panels.values()):
+        raise ValueError("every panel needs the same rows in the same order, and at least one")
+    if unknown := set(new) - set(rows):
+        raise ValueError(f"no rows {sorted(unknown)} to mark, only {rows}")
+    with plt.rc_context(_style()):
+        size = (6.8, 1.5 + 0.26 * len(rows))
+        figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+        for ax, (title, panel) in zip(axes[0], panels.items(), strict=True):
+            for style, (name, at) in zip(LINE_STYLES[1:], (lines or {}).get(title, {}).items(), strict=False):
+                ax.axvline(at, color="black", linestyle=style, linewidth=1, label=name)
+            for place, (row, values) in enumerate(panel.items()):
+                _draw_dots(ax, place, values, row in new)
+            ax.set_title(title)
+            ax.grid(axis="y", color="0.9", linewidth=1)
+            ax.tick_params(axis="y", length=0)
+            ax.locator_params("x", nbins=3)
+        axes[0, 0].set_yticks(range(len(rows)), [_typeset(row) for row in rows])
+        axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)  # the first row on top
+        for name, row in zip(axes[0, 0].get_yticklabels(), rows, strict=True):
+            name.set_fontweight("bold" if row in new else "normal")
+        axes[0, len(panels) // 2].set_xlabel(xlabel)
+        _explain_dots(figure, axes[0, 0])
+    return figure
+
+
+def _draw_dots(ax: Any, place: int, values: Sequence[float], new: bool) -> None:
+    found, color = paired(values), PALETTE[1] if new else PALETTE[0]
+    if found["low"] is not None:
+        label = f"{CONFIDENCE:.0%} interval of the mean"
+        ax.plot([found["low"], found["high"]], [place, place], "-", color=color, linewidth=2, alpha=0.6, label=label)
+        ax.plot(values, [place] * len(values), "|", color=color, markersize=9, markeredgewidth=1, label="one run")
+    marker, label = ("D", "new in this chapter") if new else ("o", "known from before")
+    ax.plot(found["mean"], place, marker, color=color, markersize=6, label=label)
+
+
+def _explain_dots(figure: Figure, ax: Any) -> None:
+    """One legend for all panels, each kind of mark once."""
+    marks = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    figure.legend(marks.values(), marks, loc="outside lower center", ncols=2, fontsize=11, columnspacing=1.2)
+
+
+def _typeset(name: str) -> str:
+    """L_GEN becomes what the book's text shows for it."""
+    return re.sub(r"\b([LW])_([A-Za-z]+)", r"$\\mathcal{\1}_{\2}$", name)

@@ -6,7 +6,8 @@ them with three (``python book/_scripts/measure_scoreboard.py``).
 
 from __future__ import annotations
 
-from statistics import mean, stdev
+from statistics import mean
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,10 @@ from dfkd.pixels.colour import luma
 from dfkd.pixels.metrics import psnr
 from dfkd.pixels.resize import imresize
 from dfkd.running.records import load_record
+from dfkd.running.summaries import paired
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEACHER, WIDTH = "vdsr-small", 16
 BUDGET = dict(steps=240, batch=8, blocks=8, imitation_steps=5, average=0.05, warm_up=5 / 12)
@@ -43,6 +48,16 @@ ROWS = {
     "sliced, then dead leaves": dict(method="dead-leaves", init="teacher"),
     "sliced, SOAP": dict(method="dead-leaves", init="teacher", optim="soap", warm_up=0.02),
 }
+SINCE = {  # in which chapter a row is new
+    2: ("noise", "real photographs"),
+    3: ("untrained generator", "L_R alone"),
+    4: ("L_GEN alone", "L_GEN and L_R"),
+    6: ("contrast, W_C = 10", "contrast, W_C = 1"),
+    7: ("two parts, random blocks", "two parts, identity blocks"),
+    8: ("everything",),
+    10: ("dead leaves", "sliced, then dead leaves", "sliced, SOAP"),
+}
+SCALES = ("x2", "x3", "x4")
 CORNERS = {"astronaut": (264, 40), "chelsea": (36, 90), "coffee": (100, 200), "rocket": (100, 0)}
 SIDE = 240  # divisible by 2, 3 and 4
 CLOSE_UP = (..., slice(74, 170), slice(83, 179))  # of the astronaut: the mission patch on her sleeve
@@ -95,16 +110,34 @@ def score(model: nn.Module, scale: int) -> float:
     return mean(psnr(model(imresize(hr, 1 / scale), scale), hr, shave=scale) for hr in squares)
 
 
+def known(chapter: int) -> tuple[str, ...]:
+    """The rows up to a chapter, oldest first; the one that learnt from photographs last, next to the teacher."""
+    rows = [row for since, names in SINCE.items() if since <= chapter for row in names]
+    return tuple(sorted(rows, key="real photographs".__eq__))
+
+
+def dots(chapter: int) -> Figure:
+    """The scoreboard as a picture: all rows known by a chapter, its own marked. End the cell with ``plt.show()``."""
+    from dfkd.book.plots import show_dots  # matplotlib only where something is drawn
+
+    panels = {scale: {row: _recorded(row, scale) for row in known(chapter)} for scale in SCALES}
+    lines = {scale: {name: _recorded(name, scale)[0] for name in ("bicubic", "teacher")} for scale in SCALES}
+    return show_dots(panels, lines, SINCE.get(chapter, ()))
+
+
 def standings(*rows: str) -> str:
-    """The record's figures for some rows, in their order: mean and standard deviation over its seeds, a line each."""
-    record = load_record("scoreboard")
+    """The record's figures for some rows, in their order, a line each: the mean over seeds and its 95 % interval."""
     lines = [f"{'dB on four photographs':26} {'x2':^10} {'x3':^10} {'x4':^10}".rstrip()]
     for row in ("bicubic", *(pick("row", row, ROWS) for row in rows), "teacher"):
-        runs = [run["psnr"] for run in record["runs"] if run["row"] == row]
-        cells = [_cell([run[scale] for run in runs]) for scale in ("x2", "x3", "x4")]
-        lines.append(f"{row:26} {' '.join(cells)}".rstrip())
+        lines.append(f"{row:26} {' '.join(_cell(_recorded(row, scale)) for scale in SCALES)}".rstrip())
     return "\n".join(lines)
 
 
+def _recorded(row: str, scale: str) -> list[float]:
+    return [run["psnr"][scale] for run in load_record("scoreboard")["runs"] if run["row"] == row]
+
+
 def _cell(values: list[float]) -> str:
-    return f"{mean(values):.2f}±{stdev(values):.2f}" if len(values) > 1 else f"{mean(values):.2f}     "
+    found = paired(values)
+    middle = f"{found['mean']:.2f}"
+    return f"{middle}     " if found["low"] is None else f"{middle}±{found['high'] - found['mean']:.2f}"

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from dfkd.book.plots import LINE_STYLES, PALETTE, compare_crops, show_curves, show_images, show_sweep, use_style
+from dfkd.book import scoreboard
+from dfkd.book.plots import (
+    LINE_STYLES,
+    PALETTE,
+    compare_crops,
+    show_curves,
+    show_dots,
+    show_images,
+    show_sweep,
+    use_style,
+)
 from dfkd.errors import ImageError
 from dfkd.running.summaries import measures, summarise
 
@@ -139,3 +149,65 @@ def test_a_measure_that_a_sweep_lacks_is_refused():
         show_sweep(sweep(), "Set5 x2")
     with pytest.raises(ValueError, match="none at all"):
         show_sweep(sweep(seeds=0))
+
+
+def marks(ax, row):
+    """What is drawn at a row: label to x."""
+    return {line.get_label(): list(line.get_xdata()) for line in ax.lines if set(line.get_ydata()) == {row}}
+
+
+def test_dots_show_runs_mean_and_interval_of_each_row_in_each_panel():
+    panels = {"x2": {"noise": [29.0, 30.0, 31.0], "L_R alone": [28.0]}, "x3": {"noise": [1.0, 1.0], "L_R alone": [2.0]}}
+    figure = show_dots(panels, {"x2": {"bicubic": 31.06, "teacher": 32.95}}, new=["L_R alone"])
+    left, right = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["x2", "x3"]
+    noise = marks(left, 0)
+    assert (noise["one run"], noise["known from before"]) == ([29, 30, 31], [30])
+    half = 4.302653 / 3**0.5  # Student's t with two degrees of freedom; the standard deviation is 1
+    assert noise["95% interval of the mean"] == pytest.approx([30 - half, 30 + half])
+    assert marks(left, 1) == {"new in this chapter": [28]}  # one run has no interval
+    assert marks(right, 1) == {"new in this chapter": [2]}
+    assert {line.get_label(): line.get_xdata()[0] for line in left.lines[:2]} == {"bicubic": 31.06, "teacher": 32.95}
+    assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row is on top
+
+
+def test_new_rows_are_told_apart_without_colour_and_symbols_are_typeset():
+    ax = show_dots({"x2": {"noise": [1.0, 2.0], "contrast, W_C = 1": [2.0, 3.0]}}, new=["contrast, W_C = 1"]).axes[0]
+    names = ax.get_yticklabels()
+    assert [name.get_text() for name in names] == ["noise", r"contrast, $\mathcal{W}_{C}$ = 1"]
+    assert [name.get_fontweight() for name in names] == ["normal", "bold"]
+    markers = {line.get_label(): line.get_marker() for line in ax.lines}
+    assert markers["new in this chapter"] != markers["known from before"]
+    (legend,) = ax.figure.legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == sorted(markers)
+
+
+@pytest.mark.parametrize(
+    ("panels", "new", "message"),
+    [
+        ({}, (), "at least one"),
+        ({"x2": {}}, (), "at least one"),
+        ({"x2": {"a": [1.0]}, "x3": {"b": [1.0]}}, (), "the same rows"),
+        ({"x2": {"a": [1.0]}}, ("b",), r"no rows \['b'\] to mark"),
+    ],
+)
+def test_dots_that_cannot_be_drawn_are_refused(panels, new, message):
+    with pytest.raises(ValueError, match=message):
+        show_dots(panels, new=new)
+
+
+def test_the_scoreboard_grows_by_the_rows_of_each_chapter():
+    assert sorted(row for rows in scoreboard.SINCE.values() for row in rows) == sorted(scoreboard.ROWS)
+    assert scoreboard.known(2) == ("noise", "real photographs")
+    assert scoreboard.known(5) == scoreboard.known(4) != scoreboard.known(6)
+    assert set(scoreboard.known(10)) == set(scoreboard.ROWS)
+    assert {scoreboard.known(chapter)[-1] for chapter in scoreboard.SINCE} == {"real photographs"}
+
+
+def test_picture_and_table_of_the_scoreboard_say_the_same():
+    ax = scoreboard.dots(3).axes[0]
+    assert [name.get_fontweight() for name in ax.get_yticklabels()] == ["normal", "bold", "bold", "normal"]
+    (low, high), (middle,) = (marks(ax, 0)[label] for label in ("95% interval of the mean", "known from before"))
+    table = scoreboard.standings(*scoreboard.known(3)).splitlines()
+    assert table[2].split()[:2] == ["noise", f"{middle:.2f}±{(high - low) / 2:.2f}"]
+    assert [line.split()[0] for line in (table[1], table[-1])] == ["bicubic", "teacher"]
