@@ -174,6 +174,39 @@ def test_a_matplotlib_figure_is_drawn_at_its_size_and_closed():
     lines.check(-1)
 
 
+def test_panels_stand_side_by_side_in_frames_with_nothing_between_them_and_their_names_above():
+    def two(level):
+        return {"an <image>": torch.zeros(1, 1, 8, 8), "its answer": torch.full((1, 1, 8, 8), level)}, {"level": level}
+
+    demo = slider(two, level=[0.0, 1.0], alt="Two squares")
+    pixels = demo.frames[(1.0,)].pixels
+    zoom = (480 - 8 - 4) // 16
+    height, width, _ = pixels.shape
+    assert (height, width) == (8 * zoom + 2, 2 * (8 * zoom + 2) + 8)
+    black, white, gap = pixels[1, 1], pixels[-2, -2], pixels[:, height : height + 8]
+    assert (black.tolist(), white.tolist()) == ([0, 0, 0, 255], [255, 255, 255, 255])
+    assert (gap[..., 3] == 0).all() and (pixels[:, :height, 3] == 255).all()
+    assert pixels[0, 0].tolist() == pixels[-1, -1].tolist() == [128, 128, 128, 255]
+    page = demo._repr_html_()
+    names = page[page.index('<div class="dfkd-panels"') : page.index("<img")]
+    assert "<span>an &lt;image&gt;</span><span>its answer</span>" in names
+    assert f"max-width: {width}px" in names
+    assert (Page(page).elements["img"][0]["width"], Page(page).elements["img"][0]["height"]) == (str(width), str(height))
+    demo.check(1.0)
+    demo.check(1.0, against=stored_frames(page)[0])
+    with pytest.raises(AssertionError, match="picture differs"):
+        demo.check(1.0, against={(1.0,): stored_frames(page)[0][(0.0,)]})
+
+
+def test_panels_are_of_one_size_and_keep_their_names():
+    with pytest.raises(WidgetError, match=r"panels are two pictures or more of one .*\(4, 4\), \(4, 5\)"):
+        slider(lambda n: {"a": np.zeros((4, 4)), "b": np.zeros((4, 5))}, n=[1, 2], alt="x")
+    with pytest.raises(WidgetError, match="two pictures or more"):
+        slider(lambda n: {"a": np.zeros((4, 4))}, n=[1, 2], alt="x")
+    with pytest.raises(WidgetError, match="keep their names"):
+        slider(lambda n: {"a": np.zeros((4, 4)), str(n): np.zeros((4, 4))}, n=[1, 2], alt="x")
+
+
 def test_check_notices_a_changed_reading_and_a_changed_picture():
     offset = {"reading": 0.0, "picture": 0.0}
 
