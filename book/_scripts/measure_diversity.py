@@ -23,7 +23,7 @@ ROWS = (
     {"row": "contrast, W_C = 1", "denominator": "negatives"},
     {"row": "contrast, W_C = 1", "denominator": "all"},
 )
-SEEDS, EVERY = range(4), 30  # updates between two looks
+SEEDS, EVERY = range(3), 30  # updates between two looks
 SHOWN, IMAGES_EVERY = 4, 60
 
 
