@@ -18,8 +18,7 @@ from dfkd.pixels.files import to_uint8
 __all__ = ["Frame", "WidgetError"]  # what a user meets; the rest serves `dfkd.book.widgets`
 
 SHOWN_WIDTH = 480  # pixels on the page; smaller pictures are enlarged by the largest whole factor that fits
-GAP, LINE = 8, 1  # between panels, and of the frame around each, in pixels on the page
-FRAME_GREY = 128  # seen beside black and beside white, in a light and in a dark page
+GAP = 8  # between panels, in pixels on the page, as far as whole pixels of the picture allow
 MAX_BYTES = 300_000  # of pictures in one widget, so that a notebook with one stays below 400 kB; with two, say less
 QUALITIES = (None, 90, 75)  # WebP: lossless if that fits, else ever more compressed
 
@@ -68,20 +67,22 @@ def _draw(figure: Any) -> np.ndarray:
 
 
 def _side_by_side(pictures: Mapping[str, Any]) -> np.ndarray:
-    """Pictures of one size in a row, each in a thin frame, nothing between them: uint8 [height, width, 4]."""
+    """Pictures of one size in a row with nothing between them: uint8 [height, width, 4], opaque or transparent."""
     panels = [np.asarray(Image.fromarray(_pixels(picture)).convert("RGBA")) for picture in pictures.values()]
     if len(panels) < 2 or len({panel.shape for panel in panels}) > 1:
         sizes = [panel.shape[:2] for panel in panels]
         raise WidgetError(f"panels are two pictures or more of one (height, width), not {sizes}")
-    taken = GAP * (len(panels) - 1) + 2 * LINE * len(panels)
-    zoom = max(1, (SHOWN_WIDTH - taken) // sum(panel.shape[1] for panel in panels))
-    line, grey = ((LINE, LINE), (LINE, LINE), (0, 0)), (FRAME_GREY, FRAME_GREY, FRAME_GREY, 255)
-    row = []
-    for panel in panels:
-        framed = np.pad(panel.repeat(zoom, axis=0).repeat(zoom, axis=1), line)
-        framed[framed[..., 3] == 0] = grey  # so far only what was padded is transparent
-        row += [framed, np.zeros((len(framed), GAP, 4), np.uint8)]
-    return np.concatenate(row[:-1], axis=1)
+    height, width, _ = panels[0].shape
+    zoom = max(1, SHOWN_WIDTH // (len(panels) * width))
+    gap = np.zeros((height, max(1, round(GAP / zoom)), 4), np.uint8)
+    return np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis=1)
+
+
+def panel_places(frame: Frame) -> list[tuple[float, float]]:
+    """Where each of the pictures side by side begins and how wide it is, in per cent of the whole."""
+    opaque = frame.pixels[0, :, 3] > 0 if frame.panels else np.zeros(0, bool)
+    edges = np.flatnonzero(np.diff(np.pad(opaque, 1).astype(int)))
+    return [(100 * left / len(opaque), 100 * (right - left) / len(opaque)) for left, right in edges.reshape(-1, 2)]
 
 
 def _pixels(picture: Any) -> np.ndarray:

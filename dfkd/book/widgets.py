@@ -27,6 +27,7 @@ from dfkd.book.frames import (
     encode,
     from_address,
     largest_difference,
+    panel_places,
     to_address,
 )
 
@@ -213,7 +214,8 @@ class Slider:
             "slider.html",
             label=html.escape(self.title or self.alt),
             title=_title(self.title),
-            panels=_panels(first),
+            names=_names(first),
+            framed=_framed(first),
             src=self.sources[self.start],
             alt=html.escape(self.alt + self._state(self.start)),
             readings=_readings(first),
@@ -269,7 +271,7 @@ class Slider:
         def show(**values):
             frame = as_frame(self.function(**values))
             src, alt, width = to_address(frame.pixels), html.escape(self.alt), _shown_size(frame)["width"]
-            display(HTML(f'{_panels(frame)}<img src="{src}" alt="{alt}" width="{width}"><p>{_readings(frame)}</p>'))
+            display(HTML(f'{_names(frame)}<img src="{src}" alt="{alt}" width="{width}"><p>{_readings(frame)}</p>'))
 
         controls = {
             name: _live_control(ipywidgets, self.labels[name], self.grid[name], value)
@@ -566,19 +568,27 @@ def _readings(frame: Frame) -> str:
     return " ".join(f"<span>{label} <strong>{text}</strong></span>" for label, text in pairs)
 
 
-def _panels(frame: Frame) -> str:
+def _names(frame: Frame) -> str:
     """The names of pictures that stand side by side, each above its own."""
     if not frame.panels:
         return ""
-    names = "".join(f"<span>{html.escape(name)}</span>" for name in frame.panels)
-    return f'<div class="dfkd-panels" style="max-width: {frame.pixels.shape[1]}px">{names}</div>'
+    (_, width), (left, _) = panel_places(frame)[:2]
+    style = f"max-width: {_shown_size(frame)['width']}px; column-gap: {left - width:.2f}%"
+    spans = "".join(f"<span>{html.escape(name)}</span>" for name in frame.panels)
+    return f'<div class="dfkd-names" style="{style}">{spans}</div>'
+
+
+def _framed(frame: Frame) -> str:
+    """A thin line around each of the pictures side by side, so that a blank one has an edge."""
+    lines = [f'<i style="left: {left:.2f}%; width: {width:.2f}%"></i>' for left, width in panel_places(frame)]
+    return "".join(lines)
 
 
 def _shown_size(frame: Frame) -> dict[str, Any]:
     """Width and height on the page, and whether pixels are enlarged and so should stay sharp squares."""
     height, width = frame.pixels.shape[:2]
     zoom = 1 if frame.is_figure else max(1, SHOWN_WIDTH // width)
-    return {"width": zoom * width, "height": zoom * height, "pixels": " dfkd-pixels" if zoom > 1 or frame.panels else ""}
+    return {"width": zoom * width, "height": zoom * height, "pixels": " dfkd-pixels" if zoom > 1 else ""}
 
 
 def _fill(template: str, **texts: Any) -> str:

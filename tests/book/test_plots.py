@@ -205,16 +205,17 @@ def test_dots_that_cannot_be_drawn_are_refused(panels, new, message):
 
 def test_the_scoreboard_grows_by_the_rows_of_each_chapter():
     assert sorted(row for rows in scoreboard.SINCE.values() for row in rows) == sorted(scoreboard.ROWS)
-    assert scoreboard.known(2) == ("noise", "real photographs")
+    assert scoreboard.known(2) == ("noise filter", "noise", "real photographs")
     assert scoreboard.known(5) == scoreboard.known(4) != scoreboard.known(6)
-    assert set(scoreboard.known(10)) == set(scoreboard.ROWS)
+    assert set(scoreboard.known(10)) == {"noise filter", *scoreboard.ROWS}
     assert {scoreboard.known(chapter)[-1] for chapter in scoreboard.SINCE} == {"real photographs"}
 
 
 def test_picture_and_table_of_the_scoreboard_say_the_same():
     ax = scoreboard.dots(3).axes[0]
-    assert [name.get_fontweight() for name in ax.get_yticklabels()] == ["normal", "bold", "bold", "normal"]
-    (low, high), (middle,) = (marks(ax, 0)[label] for label in ("95% interval of the mean", "known from before"))
+    assert [name.get_fontweight() for name in ax.get_yticklabels()] == ["normal", "normal", "bold", "bold", "normal"]
+    (low, high), (middle,) = (marks(ax, 1)[label] for label in ("95% interval of the mean", "known from before"))
     table = scoreboard.standings(*scoreboard.known(3)).splitlines()
-    assert table[2].split()[:2] == ["noise", f"{middle:.2f}±{(high - low) / 2:.2f}"]
+    assert table[2].split() == ["noise", "filter", f"{marks(ax, 0)['known from before'][0]:.2f}", *table[2].split()[3:]]
+    assert table[3].split()[:2] == ["noise", f"{middle:.2f}±{(high - low) / 2:.2f}"]
     assert [line.split()[0] for line in (table[1], table[-1])] == ["bicubic", "teacher"]
