@@ -3,6 +3,7 @@
 import json
 
 import choose_step_sizes
+import measure_diversity
 import measure_equal_seconds
 import measure_scoreboard
 import measure_seeds
@@ -63,7 +64,8 @@ def test_processes_measure_the_same(tmp_path):
 
 
 COMPLETE = [
-    (measure_equal_seconds, ()), (measure_scoreboard, ()), (measure_seeds, ()), (choose_step_sizes, ([],)),
+    (measure_diversity, ()), (measure_equal_seconds, ()), (measure_scoreboard, ()), (measure_seeds, ()),
+    (choose_step_sizes, ([],)),
 ]  # fmt: skip
 
 
