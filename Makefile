@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 export CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DELETE_ON_ERROR:
-.PHONY: help book pdf test units pages chapters fuzz faults packages assets links dist pins lock clean
+.PHONY: help book pdf test units pages chapters asserts fuzz faults packages assets links dist pins lock clean
 
 help:
 	@echo "make book    execute the chapters and render the book to $(SITE)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test    run every check: unit tests, the chapters' stored outputs, the built pages in a browser"
 	@echo "make units   run the unit tests alone (make units ARGS='-k resize')"
 	@echo "make pages   look at the built book: what the pages hold, and what a browser makes of them"
+	@echo "make asserts execute the chapters on two threads: does what they say hold there, too? (make asserts ARGS='--threads 3')"
 	@echo "make fuzz    read ten thousand bad files and commands (make fuzz ARGS='--inputs 600 --seed 3')"
 	@echo "make faults  stop two hundred runs at random moments and go on with them (make faults ARGS='--kills 20')"
 	@echo "make links   ask every host that the book links to whether the page is still there"
@@ -112,6 +113,10 @@ pages: packages
 chapters: packages
 	$(BIN)/python -m pytest -p tests.book.budget -p tests.book.executed --keep-executed --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-sanitize-with tests/book/nbval_sanitize.cfg $(CHAPTERS)
+
+# On another number of threads sums round differently, and a chapter's words must hold all the same.
+asserts: packages
+	$(BIN)/python tests/book/asserts.py $(ARGS)
 
 # A sample of both is among the unit tests.
 fuzz faults: export OMP_NUM_THREADS ?= 1

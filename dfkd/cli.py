@@ -25,6 +25,7 @@ from dfkd.networks.photographs import upscale as upscale_image
 from dfkd.networks.precision import preferred
 from dfkd.options import with_options
 from dfkd.pixels.benchmarks import DATASETS, benchmark_files
+from dfkd.pixels.files import MAX_PIXELS
 from dfkd.running import albums, checks, plans, records, runs, sweeps
 from dfkd.running import bench as measuring
 from dfkd.running.devices import usable
@@ -352,9 +353,10 @@ def _show(scores: list[dict], as_json: bool) -> None:
 def upscale(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.")],
     out: Annotated[Path, typer.Argument(help="File to write, its suffix names the format; or a folder for several.")],
-    model: Annotated[str, typer.Option(help="Name, safetensors file, run folder, or 'bicubic'.")] = "vdsr-small",
+    model: Annotated[str, typer.Option(help="Name, safetensors file, run folder, or 'bicubic'.")] = "vdsr-half-best",
     scale: Scale = None,
     tile: Annotated[int, typer.Option(help="Side of a tile; smaller needs less memory.", min=32)] = TILE,
+    max_pixels: Annotated[int, typer.Option(help="Larger pictures are left out.", min=1)] = MAX_PIXELS,
     overwrite: Annotated[bool, typer.Option(help="Replace files that are there already.")] = False,
     device: Device = "cpu",
 ) -> None:
@@ -365,7 +367,7 @@ def upscale(
     pairs = albums.plan(pictures, out, overwrite)  # before the work, not after
     network = zoo.load_model(model).to(device)
     scale = scale or _smallest(network)
-    done = albums.carry_out(pairs, lambda image: upscale_image(network, image, scale, tile=tile), overwrite)
+    done = albums.carry_out(pairs, lambda image: upscale_image(network, image, scale, tile=tile), overwrite, max_pixels)
     for _, to, (width, height), (wide, high) in done.written:
         typer.echo(f"{to}: {width}x{height} -> {wide}x{high} by {model}")
     for file, why in done.skipped:

@@ -333,6 +333,17 @@ def test_upscale_of_folders_skips_what_it_cannot_read_and_says_so(tmp_path):
     assert all(p.read_bytes() == content for p, content in before.items())
 
 
+def test_upscale_leaves_out_pictures_above_a_limit_that_can_be_raised(tmp_path):
+    (tmp_path / "album").mkdir()
+    Image.fromarray(_photo(20, 24, 3)).save(tmp_path / "album" / "small.png")
+    Image.fromarray(_photo(40, 60, 3)).save(tmp_path / "album" / "large.png")
+    command = ("upscale", tmp_path / "album", tmp_path / "out", "--model", "bicubic", "--overwrite", "--max-pixels")
+    result = invoke(*command, 500)
+    assert result.exit_code == 1 and "large.png is above the limit of 500 pixels" in result.stderr
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["small.png"]
+    assert invoke(*command, 2400).exit_code == 0 and Image.open(tmp_path / "out" / "large.png").size == (120, 80)
+
+
 def test_upscale_never_replaces_unasked(tmp_path):
     Image.fromarray(_photo(20, 24, 3)).save(tmp_path / "in.png")
     (tmp_path / "out.png").write_text("mine")

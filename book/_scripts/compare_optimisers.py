@@ -24,8 +24,8 @@ from dfkd.method.optimisers import RECIPES, Recipe
 from dfkd.method.schedules import cosine
 
 RECORD = RECORDS / "optimisers.json"
-STEPS, SEEDS, STARTS = 400, (0, 1, 2), ("teacher", "random")
-MEASURED_AT = (100, 200, 400)
+STEPS, SEEDS, STARTS = 240, (0, 1, 2), ("teacher", "random")
+MEASURED_AT = (60, 120, 240)
 SIZES = {"adam": (3e-4, 6e-4, 1.2e-3), "muon": (3e-3, 1e-2, 3e-2), "soap": (6e-4, 1.2e-3, 2.4e-3)}
 ENDS = 0.1  # step size of head and tail, which Muon leaves to Adam, relative to Muon's own
 

@@ -75,7 +75,10 @@ def read_photograph(
         if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device may have no end
             raise ImageError(f"cannot read {path}: neither a file nor a folder")
         if path.is_file() and path.stat().st_size > BYTES[0] * max_pixels + BYTES[1]:
-            raise ImageError(f"{path} is above the limit of {max_pixels:,} pixels by its bytes alone; crop it")
+            raise ImageError(
+                f"{path} is above the limit of {max_pixels:,} pixels by its bytes alone; crop it, or raise the limit, "
+                "max_pixels"
+            )
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
@@ -92,7 +95,7 @@ def read_photograph(
             return _to_tensor(_upright(picture), alpha), _surroundings(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{path} is above the limit of {max_pixels:,} pixels; crop it, or raise max_pixels ({error})"
+            f"{path} is above the limit of {max_pixels:,} pixels; crop it, or raise the limit, max_pixels ({error})"
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path} is not a picture of a kind that is read here; convert it to PNG or JPEG") from error

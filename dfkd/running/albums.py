@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dfkd.errors import ImageError
-from dfkd.pixels.files import picture_format, read_photograph, write_image
+from dfkd.pixels.files import MAX_PIXELS, picture_format, read_photograph, write_image
 from dfkd.running.jobs import PICTURES
 
 
@@ -78,8 +78,9 @@ def _writable(file: Path) -> str:
 
 
 def carry_out(
-    pairs: list[tuple[Path, Path]], enlarge: Callable[[Tensor], Tensor], overwrite: bool = False
-) -> Outcome:
+    pairs: list[tuple[Path, Path]], enlarge: Callable[[Tensor], Tensor], overwrite: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Outcome:  # fmt: skip
     """Enlarge one photograph after the other; one that cannot be read does not stop the others.
 
     Camera's notes, colour profile, transparency and, for grey, 16 bits are kept.
@@ -88,6 +89,7 @@ def carry_out(
         pairs: as `plan` gave them.
         enlarge: from a picture [1, channels, height, width] in [0, 1] to a larger one.
         overwrite: whether files that are there may be replaced; otherwise they are skipped.
+        max_pixels: a larger picture is left out before it is decoded.
 
     Raises:
         ImageError: a file that cannot be written (a full disk stops all); or the only picture cannot be read.
@@ -98,7 +100,7 @@ def carry_out(
             outcome.skipped.append((file, f"{to} is there already"))
             continue
         try:
-            image, surroundings = read_photograph(file)
+            image, surroundings = read_photograph(file, max_pixels=max_pixels)
         except ImageError as error:
             if len(pairs) == 1:
                 raise

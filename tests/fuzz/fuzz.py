@@ -140,7 +140,11 @@ def _try(reader, rng: random.Random, folder: Path, number: int, outcome: Outcome
     signal.setitimer(signal.ITIMER_REAL, SLOWEST)
     faulthandler.dump_traceback_later(10 * SLOWEST, exit=True)  # where a library would not let go
     faults = []
-    with patch("pooch.retrieve", _no_network), chdir(folder), _watching(folder) as heard:
+    here = {"DFKD_DATA_DIR": str(folder)}  # with the photographs at hand, a command may well read all of them
+    with (
+        patch("pooch.retrieve", _no_network), patch("pooch.os_cache", lambda _: folder), patch.dict(os.environ, here),
+        chdir(folder), _watching(folder) as heard,
+    ):  # fmt: skip
         try:
             reader.read(folder)
         except DfkdError as error:

@@ -229,11 +229,12 @@ def _bomb(path: Path, width: int, height: int) -> Path:
 @pytest.mark.parametrize("side", [60_000, 10_100, 13_000])
 def test_bomb_is_refused_before_it_is_decoded(side, tmp_path, monkeypatch):
     path = _bomb(tmp_path / "bomb.png", side, side)
+    Image.init()  # some of its plugins decode a picture of their own
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ImageError, match=r"above the limit of 100,000,000 pixels; crop it, or raise max_pixels"):
+        with pytest.raises(ImageError, match=r"above the limit of 100,000,000 pixels; .* raise the limit, max_pixels"):
             read_image(path)
 
 
