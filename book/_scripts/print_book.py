@@ -68,7 +68,7 @@ def whole_book(folder: Path, names: list[str]) -> str:
 
 def make_static(section: Tag) -> None:
     """What needs a hand or a script goes; what was folded is opened, or goes if it holds no output."""
-    for gone in section.select("script, .headerlink, .viewcode-link, .dfkd-wrong, .dfkd-upscaler"):
+    for gone in section.select("script, .headerlink, .viewcode-link, .dfkd-pdf, .dfkd-wrong, .dfkd-upscaler"):
         gone.decompose()
     for cell in section.select("div.tag_hide-cell"):
         if not cell.select_one(".cell_output"):
