@@ -21,6 +21,7 @@ from dfkd.running import records
 from dfkd.running.evaluation import evaluate
 
 CHAPTER = "01_super_resolution"
+CELLS = ("setup", "protocol-reconstruct", "protocol-measure", "protocol-choices", "protocol-more")
 RECORD = RECORDS / "protocol-set5.json"
 SCALES = (2, 3, 4)
 
@@ -58,7 +59,7 @@ def photographs(dataset: str, scale: int) -> list[torch.Tensor]:
 @torch.no_grad()
 def main():
     started = time.monotonic()
-    chapter = chapter_names(CHAPTER, "setup", "protocol-reconstruct", "protocol-measure", "protocol-choices")
+    chapter = chapter_names(CHAPTER, *CELLS)
     networks = {"bicubic": load_model("bicubic"), "teacher": load_model("vdsr")}
     residuals = {"bicubic": torch.zeros_like, "teacher": remembering(networks["teacher"].residual)}
     rounded = {"round_hr": True, "round_sr": True}
@@ -66,7 +67,7 @@ def main():
     choices, sets = [], []
     for scale in SCALES:
         photos = photographs("Set5", scale)
-        for choice, options in tqdm(chapter["CHOICES"].items(), desc=f"Set5 x{scale}"):
+        for choice, options in tqdm((chapter["CHOICES"] | chapter["MORE"]).items(), desc=f"Set5 x{scale}"):
             row = {
                 name: mean(chapter["measure"](residual, photo, scale, **options) for photo in photos)
                 for name, residual in residuals.items()

@@ -56,20 +56,22 @@ def show_images(
     images: Tensor | Sequence[Tensor],
     titles: Sequence[str] | None = None,
     *,
+    rows: Sequence[str] | None = None,
     columns: int | None = None,
     size: float = 1.8,
 ) -> Figure:
-    """Images side by side, pixels as sharp squares, luma in grey, 0 black and 1 white.
+    """Images side by side, pixels as sharp squares, luma in grey, 0 black and 1 white; each in a thin frame.
 
     Args:
         images: [batch, channels, height, width] in [0, 1], or a list of [channels, height, width] or [1,
             channels, height, width]; 1 or 3 channels. Values outside are clamped.
         titles: one line above each image.
+        rows: what stands left of each row.
         columns: images in a row; at most six by default.
         size: width of one image in inches.
 
     Raises:
-        ImageError: no image, a number of titles that differs, or a shape no image has.
+        ImageError: no image, a number of titles or rows that differs, or a shape no image has.
     """
     import matplotlib.pyplot as plt
 
@@ -80,21 +82,27 @@ def show_images(
     if len(titles) != len(pixels):
         raise ImageError(f"{len(pixels)} images need as many titles, not {len(titles)}")
     columns = columns or min(len(pixels), 6)
-    rows = math.ceil(len(pixels) / columns)
+    lines_of_images = math.ceil(len(pixels) / columns)
+    if rows is not None and len(rows) != lines_of_images:
+        raise ImageError(f"{lines_of_images} rows need as many names, not {len(rows)}")
     lines = max(title.count("\n") + bool(title) for title in titles)
     height, width = pixels[0].shape[:2]
     with plt.rc_context(_style()):
         figure, axes = plt.subplots(
-            rows,
+            lines_of_images,
             columns,
-            figsize=(columns * size, rows * (size * height / width + 0.25 * lines)),
+            figsize=(columns * size + 0.4 * bool(rows), lines_of_images * (size * height / width + 0.25 * lines)),
             squeeze=False,
         )
-        for ax in axes.flat:
+        for ax in axes.flat[len(pixels) :]:
             ax.axis("off")
         for ax, image, title in zip(axes.flat, pixels, titles, strict=False):  # the last row may have places left
             ax.imshow(image, vmin=0, vmax=255)
             ax.set_title(title)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(visible=True, color="0.6", linewidth=0.8)  # blank images have an edge, too
+        for ax, name in zip(axes[:, 0], rows or (), strict=False):
+            ax.set_ylabel(name, rotation=0, ha="right", va="center")
     return figure
 
 

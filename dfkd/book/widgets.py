@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from dfkd.book.frames import (
     MAX_BYTES,
+    SHOWN_WIDTH,
     Frame,
     WidgetError,
     as_frame,
     encode,
     from_address,
     largest_difference,
+    panel_places,
     to_address,
 )
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     import ipywidgets
 
 MAX_FRAMES = 64  # pictures in one slider
-SHOWN_WIDTH = 480  # pixels; smaller pictures are enlarged by the largest whole factor that fits
 
 __all__ = [
     "Divider",
@@ -81,8 +82,9 @@ def slider(
 
     Args:
         function: called with one keyword a parameter. It returns a picture, or a pair (picture, readings):
-            the picture a matplotlib Figure or one image in [0, 1] ([1, C, H, W], [C, H, W], [H, W] or
-            [H, W, 3]; torch or NumPy), the readings a dict of label to number or text. A number is shown with
+            the picture a matplotlib Figure, one image in [0, 1] ([1, C, H, W], [C, H, W], [H, W] or
+            [H, W, 3]; torch or NumPy), or a dict of name to image, which are shown side by side under their
+            names; the readings a dict of label to number or text. A number is shown with
             four digits; give ``f"{psnr:.2f}"`` where digits should line up. All pictures have one size.
         alt: what the pictures show, in words; values and readings are added for each of them.
         title: a line above the picture.
@@ -156,6 +158,8 @@ def _require_one_size(frames: Mapping[Values, Frame]) -> None:
     sizes = {frame.pixels.shape[:2] for frame in frames.values()}
     if len(sizes) > 1:
         raise WidgetError(f"all pictures need one (height, width), not {sorted(sizes)}; resize or crop them")
+    if len(names := {frame.panels for frame in frames.values()}) > 1:
+        raise WidgetError(f"panels keep their names from picture to picture, they are not {sorted(names)}")
 
 
 def _progress(points: list, name: str, progress: bool | None) -> Iterable:
@@ -210,6 +214,8 @@ class Slider:
             "slider.html",
             label=html.escape(self.title or self.alt),
             title=_title(self.title),
+            names=_names(first),
+            framed=_framed(first),
             src=self.sources[self.start],
             alt=html.escape(self.alt + self._state(self.start)),
             readings=_readings(first),
@@ -265,7 +271,7 @@ class Slider:
         def show(**values):
             frame = as_frame(self.function(**values))
             src, alt, width = to_address(frame.pixels), html.escape(self.alt), _shown_size(frame)["width"]
-            display(HTML(f'<img src="{src}" alt="{alt}" width="{width}"><p>{_readings(frame)}</p>'))
+            display(HTML(f'{_names(frame)}<img src="{src}" alt="{alt}" width="{width}"><p>{_readings(frame)}</p>'))
 
         controls = {
             name: _live_control(ipywidgets, self.labels[name], self.grid[name], value)
@@ -560,6 +566,22 @@ def _title(title: str) -> str:
 def _readings(frame: Frame) -> str:
     pairs = [(html.escape(label), html.escape(_text(value))) for label, value in frame.readings.items()]
     return " ".join(f"<span>{label} <strong>{text}</strong></span>" for label, text in pairs)
+
+
+def _names(frame: Frame) -> str:
+    """The names of pictures that stand side by side, each above its own."""
+    if not frame.panels:
+        return ""
+    (_, width), (left, _) = panel_places(frame)[:2]
+    style = f"max-width: {_shown_size(frame)['width']}px; column-gap: {left - width:.2f}%"
+    spans = "".join(f"<span>{html.escape(name)}</span>" for name in frame.panels)
+    return f'<div class="dfkd-names" style="{style}">{spans}</div>'
+
+
+def _framed(frame: Frame) -> str:
+    """A thin line around each of the pictures side by side, so that a blank one has an edge."""
+    lines = [f'<i style="left: {left:.2f}%; width: {width:.2f}%"></i>' for left, width in panel_places(frame)]
+    return "".join(lines)
 
 
 def _shown_size(frame: Frame) -> dict[str, Any]:

@@ -37,7 +37,6 @@ PAGES = [pytest.param(path, id=path.stem) for path in pages()]
 LONGEST_CELL, MEDIAN_CELL = 25, 6
 LONGEST_LINE = 92  # letters that fit beside the two sidebars of a page 1280 pixels wide
 MIN_EXERCISES = 3
-WITHOUT_QUESTIONS = ("09_results",)  # its file is as large as a notebook may be
 WORDS_A_MINUTE, CODE_LINES_A_MINUTE = 200, 12
 READING_SLACK = 10  # minutes by which a chapter's own estimate may differ from the count
 
@@ -245,8 +244,6 @@ def test_lines_of_code_fit_a_page(chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_questions_stand_before_the_exercises_and_answer_back(chapter):
-    if chapter.stem in WITHOUT_QUESTIONS:
-        pytest.skip("no room for them in its file")
     every = book_pages.nbformat.read(chapter, as_version=4).cells
     (place,) = (i for i, cell in enumerate(every) if re.search(r"^## Exercises", cell.source, re.M))
     cell = every[place - 1]

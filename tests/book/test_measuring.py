@@ -3,6 +3,8 @@
 import json
 
 import choose_step_sizes
+import measure_diversity
+import measure_equal_seconds
 import measure_scoreboard
 import measure_seeds
 import measuring
@@ -61,7 +63,10 @@ def test_processes_measure_the_same(tmp_path):
     assert found == dict(side_by_side(measured, ["a", "bcd"], 0)) == {"a": {"length": 1}, "bcd": {"length": 3}}
 
 
-COMPLETE = [(measure_scoreboard, ()), (measure_seeds, ()), (choose_step_sizes, ([],))]
+COMPLETE = [
+    (measure_diversity, ()), (measure_equal_seconds, ()), (measure_scoreboard, ()), (measure_seeds, ()),
+    (choose_step_sizes, ([],)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("script, arguments", COMPLETE, ids=lambda one: getattr(one, "__name__", ""))

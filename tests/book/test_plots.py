@@ -40,10 +40,16 @@ def test_images_are_shown_exactly_and_grey_on_the_common_scale():
     figure = show_images(images, ["a", "b", "c"], columns=2)
     assert [array.flat[0] for array in drawn(figure)] == [51, 102, 153]
     assert [ax.get_title() for ax in figure.axes] == ["a", "b", "c", ""]
-    assert not any(ax.axison for ax in figure.axes)
+    assert [ax.axison for ax in figure.axes] == [True, True, True, False]  # a frame around each, none around no image
+    assert not any(len(ax.get_xticks()) + len(ax.get_yticks()) for ax in figure.axes[:3])
     image = figure.axes[0].images[0]
     assert image.get_clim() == (0, 255)  # a dark image stays dark
     assert (image.get_cmap().name, image.get_interpolation()) == ("gray", "nearest")
+
+
+def test_rows_have_names():
+    figure = show_images(torch.zeros(4, 1, 4, 4), columns=2, rows=["x2", "x3"])
+    assert [ax.get_ylabel() for ax in figure.axes] == ["x2", "", "x3", ""]
 
 
 def test_a_list_may_mix_sizes_and_channels_and_values_are_clamped():
@@ -68,6 +74,7 @@ def test_crops_show_the_same_box_of_each_with_its_reading():
     [
         (lambda x: show_images([]), "no image"),
         (lambda x: show_images(x, ["a", "b"]), "as many titles"),
+        (lambda x: show_images(x, rows=["a", "b"]), "as many names"),
         (lambda x: show_images(x[0]), "channels, height, width"),
         (lambda x: compare_crops({}, (0, 0, 2, 2)), "one size"),
         (lambda x: compare_crops({"a": x, "b": x[..., :4]}, (0, 0, 2, 2)), "one size"),
@@ -198,16 +205,17 @@ def test_dots_that_cannot_be_drawn_are_refused(panels, new, message):
 
 def test_the_scoreboard_grows_by_the_rows_of_each_chapter():
     assert sorted(row for rows in scoreboard.SINCE.values() for row in rows) == sorted(scoreboard.ROWS)
-    assert scoreboard.known(2) == ("noise", "real photographs")
+    assert scoreboard.known(2) == ("noise filter", "noise", "real photographs")
     assert scoreboard.known(5) == scoreboard.known(4) != scoreboard.known(6)
-    assert set(scoreboard.known(10)) == set(scoreboard.ROWS)
+    assert set(scoreboard.known(10)) == {"noise filter", *scoreboard.ROWS}
     assert {scoreboard.known(chapter)[-1] for chapter in scoreboard.SINCE} == {"real photographs"}
 
 
 def test_picture_and_table_of_the_scoreboard_say_the_same():
     ax = scoreboard.dots(3).axes[0]
-    assert [name.get_fontweight() for name in ax.get_yticklabels()] == ["normal", "bold", "bold", "normal"]
-    (low, high), (middle,) = (marks(ax, 0)[label] for label in ("95% interval of the mean", "known from before"))
+    assert [name.get_fontweight() for name in ax.get_yticklabels()] == ["normal", "normal", "bold", "bold", "normal"]
+    (low, high), (middle,) = (marks(ax, 1)[label] for label in ("95% interval of the mean", "known from before"))
     table = scoreboard.standings(*scoreboard.known(3)).splitlines()
-    assert table[2].split()[:2] == ["noise", f"{middle:.2f}±{(high - low) / 2:.2f}"]
+    assert table[2].split() == ["noise", "filter", f"{marks(ax, 0)['known from before'][0]:.2f}", *table[2].split()[3:]]
+    assert table[3].split()[:2] == ["noise", f"{middle:.2f}±{(high - low) / 2:.2f}"]
     assert [line.split()[0] for line in (table[1], table[-1])] == ["bicubic", "teacher"]

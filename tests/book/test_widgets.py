@@ -174,6 +174,42 @@ def test_a_matplotlib_figure_is_drawn_at_its_size_and_closed():
     lines.check(-1)
 
 
+def test_panels_stand_side_by_side_in_frames_with_nothing_between_them_and_their_names_above():
+    def two(level):
+        return {"an <image>": torch.zeros(1, 1, 80, 60), "its answer": torch.full((1, 1, 80, 60), level)}
+
+    demo = slider(two, level=[0.0, 1.0], alt="Two squares")
+    pixels = demo.frames[(1.0,)].pixels
+    assert pixels.shape == (80, 60 + 2 + 60, 4)  # two pixels, enlarged by three
+    left, gap, right = pixels[:, :60], pixels[:, 60:62], pixels[:, 62:]
+    assert (left[..., :3] == 0).all() and (right == 255).all() and (left[..., 3] == 255).all() and (gap == 0).all()
+    page = demo._repr_html_()
+    names = page[page.index('<div class="dfkd-names"') : page.index("<img")]
+    assert "<span>an &lt;image&gt;</span><span>its answer</span>" in names
+    assert [line["style"] for line in Page(page).elements["i"]] == [
+        "left: 0.00%; width: 49.18%",
+        "left: 50.82%; width: 49.18%",
+    ]
+    demo.check(1.0)
+    demo.check(1.0, against=stored_frames(page)[0])
+    with pytest.raises(AssertionError, match="picture differs"):
+        demo.check(1.0, against={(1.0,): stored_frames(page)[0][(0.0,)]})
+
+
+def test_one_picture_alone_has_neither_names_nor_frames(greys):
+    page = greys._repr_html_()
+    assert "i" not in Page(page).elements and '<div class="dfkd-names"' not in page
+
+
+def test_panels_are_of_one_size_and_keep_their_names():
+    with pytest.raises(WidgetError, match=r"panels are two pictures or more of one .*\(4, 4\), \(4, 5\)"):
+        slider(lambda n: {"a": np.zeros((4, 4)), "b": np.zeros((4, 5))}, n=[1, 2], alt="x")
+    with pytest.raises(WidgetError, match="two pictures or more"):
+        slider(lambda n: {"a": np.zeros((4, 4))}, n=[1, 2], alt="x")
+    with pytest.raises(WidgetError, match="keep their names"):
+        slider(lambda n: {"a": np.zeros((4, 4)), str(n): np.zeros((4, 4))}, n=[1, 2], alt="x")
+
+
 def test_check_notices_a_changed_reading_and_a_changed_picture():
     offset = {"reading": 0.0, "picture": 0.0}
 
