@@ -18,6 +18,7 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup, Tag
+from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 NAME = "super-resolution-without-data.pdf"
@@ -67,7 +68,7 @@ def whole_book(folder: Path, names: list[str]) -> str:
 
 def make_static(section: Tag) -> None:
     """What needs a hand or a script goes; what was folded is opened, or goes if it holds no output."""
-    for gone in section.select("script, .headerlink, .viewcode-link, .dfkd-wrong, .dfkd-upscaler"):
+    for gone in section.select("script, .headerlink, .viewcode-link, .dfkd-pdf, .dfkd-wrong, .dfkd-upscaler"):
         gone.decompose()
     for cell in section.select("div.tag_hide-cell"):
         if not cell.select_one(".cell_output"):
@@ -133,21 +134,17 @@ def _tag(book: BeautifulSoup, kind: str, text: str, **attributes) -> Tag:
     return tag
 
 
-def print_page(page: Path, pdf: Path, browser: str) -> None:
+def print_page(page: Path, pdf: Path, chromium: Browser) -> None:
     """Let a Chromium typeset a page's formulas and print it."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-        tab = chromium.new_page()
-        tab.set_default_timeout(300_000)
-        tab.goto(page.as_uri(), wait_until="load")
-        tab.evaluate("() => window.MathJax?.startup?.promise")
-        tab.pdf(
-            path=pdf, format="A4", print_background=True, prefer_css_page_size=True, outline=True, tagged=True,
-            display_header_footer=True, header_template="<span></span>", footer_template=FOOTER,
-        )  # fmt: skip
-        chromium.close()
+    tab = chromium.new_page()
+    tab.set_default_timeout(300_000)
+    tab.goto(page.as_uri(), wait_until="load")
+    tab.evaluate("() => window.MathJax?.startup?.promise")
+    tab.pdf(
+        path=pdf, format="A4", print_background=True, prefer_css_page_size=True, outline=True, tagged=True,
+        display_header_footer=True, header_template="<span></span>", footer_template=FOOTER,
+    )  # fmt: skip
+    tab.close()
 
 
 def pages_of(pdf: Path) -> int:
@@ -177,7 +174,10 @@ def main() -> None:
     page = site / "book" / "whole_book.html"
     try:
         page.write_text(whole_book(site / "book", contents()))
-        print_page(page, site / NAME, browser)
+        with sync_playwright() as driver:
+            chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+            print_page(page, site / NAME, chromium)
+            chromium.close()
     finally:
         page.unlink(missing_ok=True)
     link(site / "book" / "index.html", site / NAME)

@@ -99,6 +99,7 @@ def test_the_first_page_says_once_where_the_pdf_is(site):
         print_book.link(first, pdf)
     text = first.read_text()
     assert text.count('<a href="../book.pdf">The whole book as a PDF</a> (2 pages, 2 MB)') == 1
+    assert "as a PDF</a>" not in print_book.whole_book(site / "book", ["index", "second"])
     (site / "book" / "second.html").write_text("<p>nothing</p>")
     with pytest.raises(SystemExit, match="no place for the link"):
         print_book.link(site / "book" / "second.html", pdf)
