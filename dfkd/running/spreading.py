@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from dfkd.errors import TrainingError
 from dfkd.method.team import ALONE, Team
 
 EXTRA = 'pip install "dfkd[devices]"'
+LEAST_ALLOWED = 64  # processes on one processor, however few cores it has: more is a slip of the finger
 
 
 class ProcessLost(TrainingError):
@@ -85,15 +87,20 @@ def launch(devices: int = 1, nodes: int = 1, accelerator: str = "cpu") -> tuple[
         accelerator: 'cpu' or 'cuda'.
 
     Raises:
-        TrainingError: lightning-fabric is not installed, or there are not as many devices.
+        TrainingError: lightning-fabric is not installed, there are not as many devices, or a processor is to run more
+            processes than it has cores, and more than `LEAST_ALLOWED`.
     """
     if devices * nodes == 1:
         return ALONE, accelerator
+    if accelerator == "cpu" and devices > (most := max(LEAST_ALLOWED, os.cpu_count() or 1)):
+        raise TrainingError(f"{devices} processes on one machine's processor: {most} at most")
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
         raise TrainingError(f"several devices need lightning-fabric: {EXTRA}") from error
     try:
+        if nodes > 1 and rank_here() == 0:
+            print(f"waiting for the processes of {nodes} machines", file=sys.stderr, flush=True)
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy="ddp")
         fabric.launch()
     except (RuntimeError, ValueError) as error:

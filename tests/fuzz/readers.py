@@ -307,6 +307,7 @@ def read_arguments(folder: Path) -> None:
     long |= {name: patch(name, refuse) for name in ("dfkd.running.bench.measure", "dfkd.running.checks.check_teacher")}
     long["speed"] = patch("dfkd.running.runs.measure_speed", lambda job: 1.0)
     long["run"] = patch("dfkd.running.runs.Run.carry_out", refuse)
+    long["processes"] = patch("lightning_fabric.Fabric.launch", refuse)  # of several machines it waits for the others
     long["words"] = patch.object(sys, "argv", ["dfkd", *words])
     long["out"], long["err"] = patch.object(sys, "stdout", io.StringIO()), patch.object(sys, "stderr", said)
     for one in long.values():

@@ -177,6 +177,18 @@ def test_a_killed_process_ends_the_job_with_a_word_and_nothing_saved_is_lost(tmp
     assert "repeats" in said
 
 
+def test_more_processes_than_a_processor_can_run_are_refused(monkeypatch):
+    monkeypatch.setattr("lightning_fabric.Fabric.launch", lambda self: pytest.fail("launched"))
+    with pytest.raises(TrainingError, match=r"100000 processes on one machine's processor: \d+ at most"):
+        launch(100_000)
+
+
+def test_whoever_waits_for_other_machines_says_so(monkeypatch, capsys):
+    monkeypatch.setattr("lightning_fabric.Fabric.launch", lambda self: None)
+    launch(2, nodes=3)
+    assert "waiting for the processes of 3 machines" in capsys.readouterr().err
+
+
 def test_several_devices_without_the_package_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     with pytest.raises(TrainingError, match=r'pip install "dfkd\[devices\]"'):
