@@ -317,7 +317,7 @@ def read_arguments(folder: Path) -> None:
     except SystemExit as ended:
         lines = [line for line in said.getvalue().splitlines() if line.strip() and "%|" not in line]
         wrong = ended.code not in (0, 1, 2) or ended.code == 2 and not lines[-1].startswith("dfkd: ")
-        if wrong or ended.code == 2 and len(lines) > 1 and not lines[0].startswith("computing in"):
+        if wrong or ended.code == 2 and len(lines) > 1 and not lines[0].startswith(("computing in", "waiting for")):
             raise AssertionError(f"exit code {ended.code} and {lines}") from None
         if ended.code:
             raise DfkdError(lines[-1] if lines else "") from None
