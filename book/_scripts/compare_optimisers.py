@@ -26,7 +26,7 @@ from dfkd.method.schedules import cosine
 RECORD = RECORDS / "optimisers.json"
 STEPS, SEEDS, STARTS = 240, (0, 1, 2), ("teacher", "random")
 MEASURED_AT = (60, 120, 240)
-SIZES = {"adam": (3e-4, 6e-4, 1.2e-3), "muon": (3e-3, 1e-2, 3e-2), "soap": (6e-4, 1.2e-3, 2.4e-3)}
+SIZES = {"adam": (3e-4, 6e-4, 1.2e-3), "muon": (1e-3, 3e-3, 1e-2), "soap": (6e-4, 1.2e-3, 2.4e-3)}
 ENDS = 0.1  # step size of head and tail, which Muon leaves to Adam, relative to Muon's own
 
 
