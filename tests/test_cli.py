@@ -622,7 +622,8 @@ TYPED = {
     "w_contrast": ("--w-contrast 1", 1.0), "temperature": ("--temperature 0.5", 0.5),
     "denominator": ("--denominator all", "all"), "negatives": ("--negatives 7", 7),
     "exposure": ("--exposure 0.2 --exposure 0.8", [0.2, 0.8]), "adversary": ("--adversary relative", "relative"),
-    "reconstruction": ("--reconstruction squared", "squared"), "anneal": ("--anneal", True),
+    "stretch": ("--stretch 8", 8.0), "reconstruction": ("--reconstruction squared", "squared"),
+    "anneal": ("--anneal", True),
     "layers": ("--layer body.0 --layer body.1", ["body.0", "body.1"]),
 }  # fmt: skip
 LOOP = [("noise", name) for name in sorted(names_of(Config) - {"source"})]

@@ -126,8 +126,8 @@ def test_methods_with_departures_are_the_printed_ones_once_all_are_taken_back():
 
 
 @pytest.mark.parametrize(
-    "departure", [dict(exposure=(0.1, 1.0)), dict(adversary="relative"), dict(reconstruction="squared"),
-                  dict(anneal=True)],
+    "departure", [dict(exposure=(0.1, 1.0)), dict(stretch=8.0), dict(adversary="relative"),
+                  dict(reconstruction="squared"), dict(anneal=True)],
 )  # fmt: skip
 def test_each_departure_changes_the_run(departure):
     printed, other = run("dfsr"), run("dfsr", **departure)

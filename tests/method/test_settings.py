@@ -22,7 +22,8 @@ from dfkd.running.records import load_record
      dict(warm_up=1.5), dict(squared=1.5), dict(optim="paper", warm_up=0.1), dict(precision="float16"),
      dict(temperature=0), dict(method="cmi", batch=1), dict(method="dead-leaves", side=40),
      dict(method="dead-leaves", textured=-0.1), dict(exposure=(0.1,)), dict(exposure=(0.5, 0.1)), dict(exposure=(0, 1)),
-     dict(method="untrained", exposure=(0.1, 2.0)), dict(adversary="kind"), dict(reconstruction="none")],
+     dict(method="untrained", exposure=(0.1, 2.0)), dict(adversary="kind"), dict(reconstruction="none"),
+     dict(method="untrained", stretch=0.5), dict(stretch=1e9), dict(stretch=float("nan"))],
 )  # fmt: skip
 def test_wrong_settings_are_refused_with_a_word_why(wrong):
     with pytest.raises((TrainingError, UnknownName)) as error:
@@ -127,7 +128,8 @@ def test_first_editions_records_are_read_with_the_warm_up_they_had(name):
     config = read_config(record["config"])
     assert config.warm_up_updates(record["steps"]) == 100
     assert config.method == record["config"]["method"] and config.seed == record["config"]["seed"]
-    later = {"side", "pool", "renew", "textured", "w_adversarial", "exposure", "adversary", "reconstruction", "anneal"}
+    later = {"side", "pool", "renew", "textured", "w_adversarial", "exposure", "stretch", "adversary", "reconstruction",
+             "anneal"}  # fmt: skip
     assert names_of(type(config.source)) <= record["config"].keys() | later
 
 

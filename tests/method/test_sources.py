@@ -12,7 +12,7 @@ from dfkd.method.sources import DeadLeavesSource, DFSRSource, MixedSource, Noise
 from dfkd.method.sources import dead_leaves as leaves
 from dfkd.method.sources.crops import Crops
 from dfkd.method.sources.dead_leaves import SHAPES_PER_PIXEL, dead_leaves
-from dfkd.method.sources.exposure import Exposure, draw_exposure
+from dfkd.method.sources.exposure import Exposure, draw_exposure, stretched
 from dfkd.method.sources.textures import FIELDS, surfaces
 from dfkd.networks.vdsr import VDSR
 from dfkd.pixels.resize import imresize
@@ -282,3 +282,27 @@ def test_generation_stage_sees_exposed_images_and_its_gradient_reaches_z():
     z = source.draw_z(4, 2).requires_grad_()
     (gradient,) = torch.autograd.grad(source.generate(z, 2).square().sum(), z)
     assert gradient.abs().sum() > 0
+
+
+def test_stretching_by_hand():
+    x = torch.rand(3, 1, 4, 5, generator=stream(3))
+    out, gains = stretched(x, 8.0, stream(4)), 8.0 ** torch.rand(3, 1, 1, 1, generator=stream(4))
+    for image, seen, gain in zip(x, out, gains, strict=True):
+        assert torch.allclose(seen, (image.mean() + gain * (image - image.mean())).clamp(0, 1), atol=1e-6)
+    assert torch.allclose(stretched(x, 1.0, stream(4)), x, atol=1e-6)
+    assert out.max() == 1 and out.min() == 0
+
+
+@pytest.mark.parametrize("method", ["untrained", "dfsr", "cmi"])
+def test_stretching_gives_images_hard_edges_and_off_is_as_it_was(method):
+    smooth, hard = (
+        make_source(configure(method, blocks=1, exposure=(0.1, 1.0), **setting), VDSR(4, 3)).sample(256, 4)
+        for setting in ({}, {"stretch": 30.0})
+    )
+    contrast = [images.std((1, 2, 3)).max().item() for images in (smooth, hard)]
+    assert contrast[1] > 1.5 * contrast[0]
+    peaked = []  # of an image with two tones alone the fourth moment is the squared second one
+    for images in (smooth, hard):
+        centred = images - images.mean((1, 2, 3), keepdim=True)
+        peaked.append((centred.pow(4).mean((1, 2, 3)) / centred.pow(2).mean((1, 2, 3)).square()).median().item())
+    assert peaked[0] > 1.8 and peaked[1] < 1.5

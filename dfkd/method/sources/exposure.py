@@ -2,7 +2,8 @@
 
 A network without biases is homogeneous, T(a x) = a T(x): brightening an image shows it nothing new, lowering its
 contrast does. A generator whose last maps are instance-normalised gives all its images the same contrast and
-brightness, and a student of such images has never seen a faint edge.
+brightness, and a student of such images has never seen a faint edge. Nor has it seen a hard one: the images are smooth.
+Stretching their contrast until some of it is clipped to black and white gives them edges.
 """
 
 from __future__ import annotations
@@ -48,6 +49,21 @@ def draw_exposure(batch: int, contrasts: tuple[float, ...], rng: torch.Generator
     low, high = (math.log(contrast) for contrast in contrasts)
     contrast, mean = torch.rand(2, batch, 1, 1, 1, generator=rng)
     return Exposure((low + (high - low) * contrast).exp(), MEANS[0] + (MEANS[1] - MEANS[0]) * mean)
+
+
+def stretched(images: Tensor, most: float, rng: torch.Generator) -> Tensor:
+    """``clamp(mean x + g (x - mean x))``: contrast stretched until it is clipped, an image at a time.
+
+    Args:
+        images: x, [batch, channels, height, width] in [0, 1].
+        most: upper end of the range [1, most] in which the gains g are drawn, log-uniform.
+        rng: random stream.
+
+    Returns:
+        Same shape, in [0, 1]; differentiable, with no gradient where it is clipped.
+    """
+    gain = (math.log(most) * torch.rand(len(images), 1, 1, 1, generator=rng)).exp()
+    return Exposure(gain, images.mean((1, 2, 3), keepdim=True)).of(images)
 
 
 def require_range(contrasts: tuple[float, ...]) -> None:

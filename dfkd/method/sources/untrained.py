@@ -8,11 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from dfkd.errors import TrainingError
 from dfkd.method.sources.base import LoopSettings, Source, SourceSettings, device_of
-from dfkd.method.sources.exposure import draw_exposure, require_range
+from dfkd.method.sources.exposure import draw_exposure, require_range, stretched
 from dfkd.method.team import ALONE, Team
 from dfkd.networks.generator import Generator
 from dfkd.seeds import seeded, stream
+
+MOST_STRETCH = 1000.0
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,19 @@ class UntrainedSettings(SourceSettings):
     Attributes:
         exposure: range of contrasts to which generated images are set, each to one of its own; none in the paper's
             method, which takes G(z) as it comes.
+        stretch: largest gain by which an image's contrast is stretched before, and clipped to black and white; 1, none,
+            in the paper's method.
     """
 
     method: ClassVar[str] = "untrained"
 
     exposure: tuple[float, ...] = ()
+    stretch: float = 1.0
 
     def __post_init__(self):
         require_range(self.exposure)
+        if not 1 <= self.stretch <= MOST_STRETCH:
+            raise TrainingError(f"stretch is the largest gain, in [1, {MOST_STRETCH:.0f}], not {self.stretch}")
 
     def make(
         self, config: LoopSettings, teacher: nn.Module, images: list[Tensor] | None = None, team: Team = ALONE
@@ -45,7 +53,7 @@ class UntrainedSource(Source):
 
     Args:
         scales: upscaling factors.
-        settings: whether exposure is varied.
+        settings: whether contrast is stretched and exposure varied.
         patch: side of the teacher's outputs; images have side patch / scale.
         seed: of weights and random streams.
         device: where the generators live.
@@ -68,7 +76,7 @@ class UntrainedSource(Source):
         return torch.randn(batch, self.generators[str(scale)].z_dim, generator=self._rng).to(self.device)
 
     def generate(self, z: Tensor, scale: int) -> Tensor:
-        """G(z) as the networks see it: exposed, each image in its own way, where the settings ask for it.
+        """G(z) as the networks see it: stretched and exposed, each image in its own way, where the settings ask for it.
 
         Args:
             z: [batch, z_dim].
@@ -78,6 +86,8 @@ class UntrainedSource(Source):
             [batch, channels, patch / scale, patch / scale] in [0, 1]; differentiable.
         """
         images = self.generators[str(scale)](z)
+        if self.settings.stretch > 1:
+            images = stretched(images, self.settings.stretch, self._exposure_rng)
         if not self.settings.exposure:
             return images
         return draw_exposure(len(z), self.settings.exposure, self._exposure_rng).of(images)
