@@ -34,9 +34,10 @@ PLAN = (
     "5. Weights: W_R and W_C over a decade each way, compared by agreement with the teacher on drawn images. (A single",
     "seed had shown that at W_R = 100 a relative adversary lets L_R fade the images; hence W_R = 1 as well.)",
     "6. The reference code's step sizes and weights, at this length.",
+    "7. Added after the first eleven runs, when agreement had shown that generated images lack hard edges: 'stretched'.",
     "A row is called better when the interval of its mean over scales excludes zero; other wordings are not used.",
 )  # fmt: skip
-EXPOSED = {"exposure": (0.1, 1.0)}
+EXPOSED, STRETCHED = {"exposure": (0.1, 1.0)}, {"stretch": 3.0}
 DFSR, CMI = scoreboard.DFSR, scoreboard.CMI | {"w_contrast": 1.0}
 DFSR_PLUS, CMI_PLUS = DFSR | {"method": "dfsr+"}, CMI | {"method": "cmi+"}
 ROWS: dict[str, dict] = {
@@ -44,6 +45,7 @@ ROWS: dict[str, dict] = {
     "real photographs": {"method": "real"},
     "untrained": {"method": "untrained"},
     "untrained, exposed": {"method": "untrained"} | EXPOSED,
+    "untrained, exposed, stretched": {"method": "untrained"} | EXPOSED | STRETCHED,
     "dfsr": DFSR,
     "dfsr, exposed": DFSR | EXPOSED,
     "dfsr, relative": DFSR | {"adversary": "relative"},
@@ -58,8 +60,10 @@ ROWS: dict[str, dict] = {
     "dfsr+, W_R = 10": DFSR_PLUS | {"w_recon": 10.0},
     "dfsr+, W_R = 1000": DFSR_PLUS | {"w_recon": 1000.0},
     "dfsr+, without adversary": DFSR_PLUS | {"w_adversarial": 0.0},
+    "dfsr+, stretched": DFSR_PLUS | STRETCHED,
     "cmi": CMI,
     "cmi+": CMI_PLUS,
+    "cmi+, stretched": CMI_PLUS | STRETCHED,
     "cmi+, W_C = 0.1": CMI_PLUS | {"w_contrast": 0.1},
     "cmi+, W_C = 10": CMI_PLUS | {"w_contrast": 10.0},
     "cmi+, without adversary": CMI_PLUS | {"w_adversarial": 0.0},
