@@ -34,7 +34,7 @@ PLAN = (
     "5. Weights: W_R and W_C over a decade each way, compared by agreement with the teacher on drawn images. (A single",
     "seed had shown that at W_R = 100 a relative adversary lets L_R fade the images; hence W_R = 1 as well.)",
     "6. The reference code's step sizes and weights, at this length.",
-    "7. Added after the first eleven runs, when agreement had shown that generated images lack hard edges: 'stretched'.",
+    "7. Added after eleven runs, when agreement with the public teacher had shown what it is worth: 'stretched'.",
     "A row is called better when the interval of its mean over scales excludes zero; other wordings are not used.",
 )  # fmt: skip
 EXPOSED, STRETCHED = {"exposure": (0.1, 1.0)}, {"stretch": 3.0}
