@@ -3,11 +3,12 @@
 Judged by agreement with the teacher on drawn images that no run has seen. No photograph is looked at. Runs that are
 there already are not run again.
 
-    python book/_scripts/measure_controls.py
+    python book/_scripts/measure_controls.py [ROW ...]
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 from measuring import RECORDS, fill, header
@@ -71,11 +72,12 @@ def outcome(run: tuple[str, int]) -> dict:
     }  # fmt: skip
 
 
-def main() -> None:
+def main(wanted: list[str]) -> None:
     summary = "sources of images on the public teacher: short runs, by agreement with it on drawn images"
     said = header(__file__, "controls", summary, teacher="vdsr", base=BASE, held_out=HELD_OUT, rows=ROWS)
-    fill(RECORD, said, ({"row": row, "seed": seed} for seed in SEEDS for row in ROWS), outcome, by=("row", "seed"))
+    entries = [{"row": row, "seed": seed} for seed in SEEDS for row in wanted or ROWS]
+    fill(RECORD, said, entries, outcome, by=("row", "seed"))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
