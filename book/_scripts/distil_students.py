@@ -21,15 +21,23 @@ BEST = {
     "method": "dead-leaves", "textured": 0.5, "init": "teacher", "optim": "soap", "reuse": 4, "precision": "bfloat16",
     "steps": 40_000,
 }  # fmt: skip
-CMI = {  # the paper's losses, generator and memory from a random start; the departures are the preset's and 'stretch'
-    "method": "cmi+", "stretch": 3, "optim": "soap", "reuse": 4, "imitation-steps": 20, "precision": "bfloat16",
-    "steps": 12_000,
-}  # fmt: skip
+LONG = {"optim": "soap", "reuse": 4, "imitation-steps": 20, "precision": "bfloat16", "steps": 12_000}
+# The paper's losses, generator and memory from a random start; the departures are the preset's and 'stretch'.
+CMI = {"method": "cmi+", "stretch": 3} | LONG
+PRINTED = {"method": "cmi"} | LONG
+
+
+def options(settings: dict) -> str:
+    """As they are typed."""
+    return " ".join(["--teacher vdsr", *(f"--{name} {value}" for name, value in settings.items())])
+
+
 STUDENTS = {
     "vdsr-half-6000": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 6000",
     "vdsr-half-12500": "--teacher vdsr --method dead-leaves --init teacher --lr 6e-4 --steps 12500 --reuse 4",
-    "vdsr-half-best": " ".join(["--teacher vdsr", *(f"--{name} {value}" for name, value in BEST.items())]),
-    "vdsr-half-cmi": " ".join(["--teacher vdsr", *(f"--{name} {value}" for name, value in CMI.items())]),
+    "vdsr-half-best": options(BEST),
+    "vdsr-half-cmi": options(CMI),
+    "vdsr-half-cmi-printed": options(PRINTED),
     "vdsr-half-cmi-30-minutes": "--teacher vdsr --method cmi --minutes 30",  # as many steps as its machine managed
     "vdsr-half-noise": f"{ROW} --method noise",
     "vdsr-half-untrained": f"{ROW} --method untrained",
