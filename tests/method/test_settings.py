@@ -122,7 +122,9 @@ def test_warm_up_is_a_share_of_the_part():
 # ---- records of the first edition ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["noise", "untrained", "dfsr", "cmi-9000", "12500", "leaves", "6000", "cmi-30-minutes"])
+@pytest.mark.parametrize(
+    "name", ["noise", "untrained", "dfsr", "cmi-9000", "12500", "leaves", "6000", "cmi-30-minutes"]
+)
 def test_first_editions_records_are_read_with_the_warm_up_they_had(name):
     record = load_record(f"vdsr-half-{name}")
     config = read_config(record["config"])
