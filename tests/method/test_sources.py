@@ -299,6 +299,8 @@ def test_stretching_gives_images_hard_edges_and_off_is_as_it_was(method):
         make_source(configure(method, blocks=1, exposure=(0.1, 1.0), **setting), VDSR(4, 3)).sample(256, 4)
         for setting in ({}, {"stretch": 30.0})
     )
+    plain = make_source(configure(method, blocks=1), VDSR(4, 3)).sample(256, 4)
+    assert torch.equal(smooth, draw_exposure(256, (0.1, 1.0), named_stream(0, "exposure")).of(plain))
     contrast = [images.std((1, 2, 3)).max().item() for images in (smooth, hard)]
     assert contrast[1] > 1.5 * contrast[0]
     peaked = []  # of an image with two tones alone the fourth moment is the squared second one

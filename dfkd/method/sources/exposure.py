@@ -2,7 +2,7 @@
 
 A network without biases is homogeneous, T(a x) = a T(x): brightening an image shows it nothing new, lowering its
 contrast does. A generator whose last maps are instance-normalised gives all its images the same contrast and
-brightness, and a student of such images has never seen a faint edge. Nor has it seen a hard one: the images are smooth.
+brightness, and a student of such images has never seen a faint edge. The images are also smooth, without hard edges.
 Stretching their contrast until some of it is clipped to black and white gives them edges.
 """
 
