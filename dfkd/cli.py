@@ -128,6 +128,9 @@ def distill(
     precision: Annotated[
         str | None, typer.Option(help="'float32' or 'bfloat16', of both networks' passes.", show_default="the faster")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Go on from the weights of this finished student: name, file or run folder.")
+    ] = None,
     images: Images = None,
     save_every: SaveEvery = runs.SAVE_EVERY,
     device: SameDevice = None,
@@ -147,7 +150,7 @@ def distill(
     shape = {**shape, **{name: value for name, value in (("width", width), ("blocks", blocks)) if value}}
     network = zoo.load_teacher(teacher)
     if not {"width", "blocks"} <= set(shape):
-        shape = zoo.student_shape(network) | shape
+        shape = (zoo.shape_of(zoo.load_student(start)) if start else zoo.student_shape(network)) | shape
     if served := getattr(network, "scales", None):
         given.setdefault("scales", list(served))
     team, device = launch(devices or 1, nodes, device or "cpu")
@@ -155,7 +158,7 @@ def distill(
     config = configure(method, blocks=shape.pop("blocks"), precision=precision or faster, **given)
     job = distill_job(
         teacher, config=config, device=device, images=images, command=records.command(), started=records.now(),
-        processes=team.size, **shape,
+        processes=team.size, start=start, **shape,
     )  # fmt: skip
     if precision is None and team.rank == 0:
         typer.echo(f"computing in {faster} ({why}); --precision decides otherwise", err=True)
@@ -208,7 +211,9 @@ def _finish(run: runs.Run, log: str | None = None) -> None:
     for name, moved in record["at_end"].get("movement", {}).items():
         typer.echo(f"{name} moved by {moved:.1%} of its norm")
     if job.network == "student" and job.config.method != "real":
-        _tell_of(unexplained(record["files_read"], job.teacher))
+        _tell_of(unexplained(record["files_read"], *job.networks))
+        if job.start:
+            typer.echo(f"what {record['start']} had read is in its own record")
     typer.echo(f"measure it with: dfkd evaluate {_as_path(run.folder)} --dataset Set5")
 
 
@@ -292,12 +297,13 @@ def verify(
     rounds: Annotated[int, typer.Option(help="How many to repeat; all of them compares the weights too.", min=1)] = 10,
     tolerance: Annotated[float, typer.Option(help="Largest relative difference of a curve.", min=0)] = TOLERANCE,
     teacher: Annotated[str | None, typer.Option(help="Its teacher, where the record names a file of yours.")] = None,
+    start: Annotated[str | None, typer.Option(help="Likewise the student that it went on from.")] = None,
     device: SameDevice = None,
 ) -> None:
     """Repeat the first part of a run and compare: exit code 1 if it comes out otherwise."""
     found, curve = records.find(record)
     team, where = launch(found.get("processes", 1), 1, device or found.get("device", "cpu").partition(":")[0])
-    verdict = repeat(found, curve, rounds, where if team.size > 1 else device, teacher, team)
+    verdict = repeat(found, curve, rounds, where if team.size > 1 else device, teacher, team, start)
     if team.rank:
         return
     typer.echo(f"{verdict.rounds} rounds repeated, {verdict.steps} steps; largest relative difference")

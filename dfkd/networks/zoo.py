@@ -139,6 +139,19 @@ def student_shape(teacher: nn.Module) -> dict[str, int]:
     return teacher.halved()
 
 
+def shape_of(student: nn.Module) -> dict[str, Any]:
+    """The shape of a student that is there, as `shape_named` gives it.
+
+    Raises:
+        CheckpointError: a class that no run of ours trains.
+    """
+    if type(student) not in ARCHITECTURES.values():
+        raise CheckpointError(f"cannot go on from a {type(student).__name__}, only from {', '.join(ARCHITECTURES)}")
+    shape = {"architecture": student.architecture, **student.spec()}
+    shape.pop("scales", None)  # what a run is told of those is among its settings
+    return shape
+
+
 def shape_named(text: str) -> dict[str, Any]:
     """The shape of a student in a word.
 

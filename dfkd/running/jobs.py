@@ -19,8 +19,9 @@ from dfkd.method.sources import RealSource, make_source
 from dfkd.method.sources.base import require_memory
 from dfkd.method.students import make_student, unsliced
 from dfkd.method.team import ALONE, Team
+from dfkd.networks.base import Network
 from dfkd.networks.weights import fingerprint
-from dfkd.networks.zoo import load_teacher, names, path_meant
+from dfkd.networks.zoo import load_student, load_teacher, names, path_meant
 from dfkd.pixels.benchmarks import fetch, training_files
 from dfkd.pixels.colour import luma
 from dfkd.pixels.files import read_image
@@ -67,6 +68,9 @@ class DistillJob:
         architecture: of the student, 'vdsr' or 'edsr'.
         inner: channels inside the blocks of an EDSR, where they are not `width`.
         processes: that share the run, each with batches of its own.
+        start: a finished student whose weights it begins with, named as the teacher is: a long run in pieces, each of
+            which anneals its step size anew. What that student had read is said by its own record.
+        start_sha256: of those weights.
     """
 
     kind: ClassVar[str] = "distill"
@@ -83,6 +87,8 @@ class DistillJob:
     architecture: str = "vdsr"
     inner: int | None = None
     processes: int = 1
+    start: str | None = None
+    start_sha256: str | None = None
 
     def __post_init__(self):
         if self.width < 1 or (self.inner is not None and self.inner < 1):
@@ -91,6 +97,8 @@ class DistillJob:
         require_memory("such a student", 9 * max(self.width, inner) * self.width * (2 * self.config.blocks + 2))
         if self.images and self.config.method != "real":
             raise TrainingError(f"pictures are for method 'real'; {self.config.method!r} must not see any")
+        if self.start and (self.config.init != "random" or self.config.parts > 1):
+            raise TrainingError("a student that goes on from a finished one has all its blocks: leave init and parts")
 
     def build(self, resuming: bool = False, team: Team = ALONE) -> Distillation:
         """The task, as new.
@@ -100,8 +108,8 @@ class DistillJob:
             team: the processes that share the run.
 
         Raises:
-            TrainingError: there are more processes or fewer than the job is for; or the teacher is not the one that
-                the job was made for, or does not serve the scales.
+            TrainingError: there are more processes or fewer than the job is for; the teacher is not the one that the
+                job was made for, or does not serve the scales; or the student it starts from is another one.
         """
         if team.size != self.processes:
             raise TrainingError(f"this run is for {self.processes} processes, not {team.size}; give --devices")
@@ -117,19 +125,38 @@ class DistillJob:
         images = read_pictures(self.images, self.config.patch) if self.config.method == "real" else None
         source = make_source(self.config, teacher, images, team)
         shape = {"architecture": self.architecture, "inner": self.inner}
-        if (resuming or team.rank) and self.config.init == "teacher":
+        if (resuming or team.rank) and (self.start or self.config.init == "teacher"):
             student = unsliced(self.config, self.width, **shape)
+        elif self.start:
+            student = self._started(unsliced(self.config, self.width, **shape))
         else:
             student = make_student(self.config, self.width, teacher, source, **shape)
         team.share(student.to(self.device))
         return Distillation(teacher, student, source, self.config, team)
 
+    def _started(self, student: Network) -> Network:
+        """The student with the weights of the one it goes on from."""
+        begun = load_student(self.start)
+        if fingerprint(begun.state_dict()) != self.start_sha256:
+            raise TrainingError(f"the student {self.start} has changed since this run was described; start a new run")
+        if type(begun) is not type(student) or begun.spec() != student.spec():
+            wanted, found = (f"{type(network).__name__} {network.spec()}" for network in (student, begun))
+            raise TrainingError(f"the student {self.start} is a {found}, not a {wanted}; leave out shape and scales")
+        student.load_state_dict(begun.state_dict())
+        return student
+
     def summary(self, steps: int) -> str:
         """One line on what came out."""
+        after = f" after {Path(self.start).name}" if self.start else ""
         return (
             f"{self.architecture.upper()}, {self.width} wide, {self.config.blocks} blocks, from {self.public_teacher} "
-            f"by {self.config.method}, {steps} steps of batch {self.config.batch}"
+            f"by {self.config.method}, {steps} steps of batch {self.config.batch}{after}"
         )
+
+    @property
+    def networks(self) -> list[str]:
+        """Those it reads: the teacher, and the student it goes on from."""
+        return [self.teacher, *([self.start] if self.start else [])]
 
     @property
     def public_teacher(self) -> str:
@@ -142,8 +169,8 @@ class DistillJob:
 
     def published(self) -> dict[str, Any]:
         """For the record: the same without folders of this machine."""
-        images = self.images and Path(self.images).name
-        return self.to_dict() | {"teacher": self.public_teacher, "images": images}
+        others = {role: (path := getattr(self, role)) and Path(path).name for role in ("images", "start")}
+        return self.to_dict() | {"teacher": self.public_teacher, **others}
 
 
 @dataclass(frozen=True)
@@ -183,7 +210,7 @@ Job = DistillJob | TeacherJob
 
 
 def distill_job(teacher: str, width: int, config: Config, **rest: Any) -> DistillJob:
-    """A new distillation: the teacher is found, and noted so that it is found again from any folder.
+    """A new distillation: its networks are found, and noted so that they are found again from any folder.
 
     Args:
         teacher: packaged name, file or run folder.
@@ -192,18 +219,21 @@ def distill_job(teacher: str, width: int, config: Config, **rest: Any) -> Distil
         rest: other fields of `DistillJob`.
 
     Raises:
-        UnknownName: there is no such teacher.
+        UnknownName: there is no such teacher, or no such student to start from.
     """
     sha256 = fingerprint(load_teacher(teacher).state_dict())
     if images := rest.pop("images", None):
         rest["images"] = os.path.abspath(images)
+    if start := rest.pop("start", None):
+        rest["start"] = from_anywhere(start)
+        rest["start_sha256"] = fingerprint(load_student(start).state_dict())
     return DistillJob(from_anywhere(teacher), width, config, sha256, **rest)
 
 
-def from_anywhere(teacher: str) -> str:
-    """What finds a teacher whatever the working directory: its packaged name, or an absolute path."""
-    path = path_meant(teacher, names())
-    return teacher if path is None else os.path.abspath(path)
+def from_anywhere(network: str) -> str:
+    """What finds a network whatever the working directory: its packaged name, or an absolute path."""
+    path = path_meant(network, names())
+    return network if path is None else os.path.abspath(path)
 
 
 def job_from_dict(values: dict[str, Any], **changes: Any) -> Job:

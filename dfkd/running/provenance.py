@@ -30,7 +30,7 @@ MODULES = ("*.py", "*.pyc", "*.so", "*.so.*", "*.pyd", "*.dll", "*/python3*.zip"
 MODULES += ("*.dist-info/*", "*.egg-info/*", "*-packages/*.pth", "*/pyvenv.cfg")
 MODULES += ("*-packages/setuptools/_vendor/*",)  # older torches import setuptools, which reads a text
 SYSTEM = ("/proc/*", "/sys/*", "/dev/*", "/etc/*")
-NEEDED = ("dfkd/*", "data/checkpoints/*", "run/config.json", "run/checkpoint.pt", "teacher/*")
+NEEDED = ("dfkd/*", "data/checkpoints/*", "run/config.json", "run/checkpoint.pt", "teacher/*", "start/*")
 
 
 class FilesRead:
@@ -88,15 +88,16 @@ def places(
     return sorted({_place(path, roots) for path in paths if not any(fnmatch(path, module) for module in MODULES)})
 
 
-def unexplained(files: Iterable[str], teacher: str) -> list[str]:
+def unexplained(files: Iterable[str], *networks: str) -> list[str]:
     """Those of `places` that a data-free run has no business with: neither package, teacher, system nor its own.
 
     Args:
         files: as `places` gives them.
-        teacher: name or path of the teacher.
+        networks: names or paths of the teacher, and of a student that the run went on from.
     """
-    path = path_meant(teacher, names())  # a folder here that has a packaged teacher's name has no part in the run
-    own = [] if path is None else [os.path.abspath(path), _place(os.path.abspath(path), _roots(None))]
+    # A folder here that has a packaged network's name has no part in the run.
+    paths = [os.path.abspath(path) for network in networks if (path := path_meant(network, names()))]
+    own = [place for path in paths for place in (path, _place(path, _roots(None)))]
     expected = [*NEEDED, *SYSTEM, *(escape(path) + rest for path in own for rest in ("", "/*"))]
     return [file for file in files if not any(fnmatch(file, pattern) for pattern in expected)]
 

@@ -197,7 +197,7 @@ class Run:
 
     def _files_read(self) -> list[str]:
         """Where files lie is said at once, by roles that hold when the folder has moved; said so, they stay so."""
-        used = {role: getattr(self.job, role, None) for role in ("teacher", "images")}
+        used = {role: getattr(self.job, role, None) for role in ("teacher", "start", "images")}
         named = {path: role for role, path in used.items() if path and path_meant(path, names())}
         mine = places(self.files.paths, self.folder, named)
         return sorted(set().union(*self.team.collect(set(mine)))) if self.team.size > 1 else mine
@@ -225,7 +225,8 @@ class Run:
 
 def _settings(job: Job) -> dict[str, Any]:
     """What decides the course of a run: all of the job but where and when it was asked for."""
-    incidental = ("device", "command", "started", "teacher")  # the teacher may have moved; its hash may not differ
+    # Networks may have moved; their hashes may not differ.
+    incidental = ("device", "command", "started", "teacher", "start")
     return {name: value for name, value in job.to_dict().items() if name not in incidental}
 
 

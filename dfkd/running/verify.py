@@ -45,7 +45,7 @@ class Verdict:
 
 def repeat(
     record: dict[str, Any], curve: dict[str, list[float]], rounds: int = 10, device: str | None = None,
-    teacher: str | None = None, team: Team = ALONE,
+    teacher: str | None = None, team: Team = ALONE, start: str | None = None,
 ) -> Verdict:  # fmt: skip
     """Repeat a run from its record.
 
@@ -56,6 +56,7 @@ def repeat(
         device: where; by default the kind of device it ran on.
         teacher: name or path of the teacher, where the record names a file without saying where it lies.
         team: as many processes as the run had.
+        start: as `teacher`, for the student that the run went on from.
 
     Raises:
         CheckpointError: the record describes no run, or its curve is empty.
@@ -64,7 +65,8 @@ def repeat(
         raise CheckpointError(f"this record describes no run that could be repeated: it lacks {', '.join(missing)}")
     then = record.get("device", "cpu")
     device = device or then
-    job = job_from_dict(record, device=device, **({"teacher": from_anywhere(teacher)} if teacher else {}))
+    moved = {role: from_anywhere(name) for role, name in (("teacher", teacher), ("start", start)) if name}
+    job = job_from_dict(record, device=device, **moved)
     with FilesRead() as files:
         task = job.build(team=team)
         reports = list(islice(task.rounds(), rounds))
@@ -74,7 +76,7 @@ def repeat(
         weights = fingerprint(task.averaged.module.state_dict()) == record["weights_sha256"]
     same = (then, record["hardware"], record["versions"]) == (device, records.hardware(), records.versions())
     data_free = record["kind"] == "distill" and record["config"]["method"] != "real"
-    foreign = unexplained(places(files.paths), job.teacher) if data_free else []
+    foreign = unexplained(places(files.paths), *job.networks) if data_free else []
     return Verdict(
         len(reports), reports[-1]["step"], _differences(recorded, reports), weights if whole else None, same, foreign
     )

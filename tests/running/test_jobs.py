@@ -34,6 +34,7 @@ TO_CHANGE = {name for d in [DistillJob("vdsr-small", 4, small("cmi")).to_dict()]
     "job",
     [DistillJob("vdsr-small", 4, small("cmi", layers=("body.1",), lr=1e-4), "ab", None, "cuda", "dfkd distill", "now"),
      DistillJob("/a/b", 4, small("real"), images="/a/photos"),
+     DistillJob("/a/b", 4, small("real"), start="/a/runs/first", start_sha256="ab"),
      TeacherJob(TeacherSettings(scales=(2, 4), warm_up=0.5), "/a/photos", "cuda", "dfkd train-teacher", "now")],
     ids=lambda job: f"{job.kind} {job.config.__class__.__name__}",
 )  # fmt: skip
