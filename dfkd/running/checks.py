@@ -17,6 +17,7 @@ from dfkd.networks.zoo import Bicubic
 SCALES = (2, 3, 4)
 SIZES = ((24, 24), (23, 17), (12, 40))  # of low-resolution images, height and width
 GREY_LEVEL = 1 / 255
+STILL_GREY = 0.02  # how far a flat image may be moved
 FAITHFUL = 1.0  # largest L_R on drawn images, relative to that of bicubic enlargement, that still says 'plausible'
 
 
@@ -51,7 +52,7 @@ class Verdict:
 
 
 def check_teacher(teacher: nn.Module, scales: Iterable[int] | None = None) -> Verdict:
-    """Look at a network as a teacher: shapes, values, gradients, plausibility, layers.
+    """Look at a network as a teacher: shapes, values, repeatability, plausibility, gradients, layers.
 
     Args:
         teacher: any module of signature ``teacher(lr, scale)`` on luma; it is left as it is.
@@ -65,10 +66,11 @@ def check_teacher(teacher: nn.Module, scales: Iterable[int] | None = None) -> Ve
     ]
     if not served:
         return Verdict(findings, (), ())
-    findings += [_sizes(teacher, tuple(served)), _values(teacher, tuple(served)), _repeats(teacher, min(served))]
+    values, grey = _values(teacher, tuple(served)), _grey(teacher, tuple(served))
+    findings += [_sizes(teacher, tuple(served)), values, grey, _repeats(teacher, min(served))]
     plausible, gradient, layers = _plausible(teacher, tuple(served)), _gradient(teacher, min(served)), _layers(teacher)
     findings += [plausible, gradient, layers, _homogeneous(teacher, min(served))]
-    methods = [name for name in METHODS if name != "real"] if findings[2].well else []
+    methods = [name for name in METHODS if name != "real"] if values.well and grey.well else []
     if not (plausible.well and gradient.well):
         methods = [name for name in methods if not name.startswith(("dfsr", "cmi"))]
     if not layers.well:
@@ -107,11 +109,27 @@ def _values(teacher: nn.Module, scales: tuple[int, ...]) -> Finding:
 
 
 @torch.no_grad()
+def _grey(teacher: nn.Module, scales: tuple[int, ...]) -> Finding:
+    """Away from borders: the plainest test of the range of values that it was wrapped in."""
+    flat = torch.tensor([0.2, 0.5, 0.8]).view(3, 1, 1, 1)
+    lr = flat.expand(3, 1, 48, 48)
+    off = max((teacher(lr, s)[..., 20 * s : 28 * s, 20 * s : 28 * s] - flat).abs().max().item() for s in scales)
+    if off < STILL_GREY:
+        return Finding("grey", True, "a flat image stays as grey as it was")
+    return Finding("grey", False, f"a flat image comes out {off:.2f} off: does it want another range of values?")
+
+
+@torch.no_grad()
 def _repeats(teacher: nn.Module, scale: int) -> Finding:
     lr = _drawn(scale)
-    off = (teacher(lr, scale) - teacher(lr, scale)).abs().max().item()
-    same = "the same answer twice" if not off else f"two answers to one image differ by {off:.1e}: is it in eval()?"
-    return Finding("repeats", off < GREY_LEVEL / 4, same)
+    sr = teacher(lr, scale)
+    off = (sr - teacher(lr, scale)).abs().max().item()
+    apart = (sr[:1] - teacher(lr[:1], scale)).abs().max().item()
+    if off >= GREY_LEVEL / 4:
+        return Finding("repeats", False, f"two answers to one image differ by {off:.1e}: is it in eval()?")
+    if apart >= GREY_LEVEL / 4:
+        return Finding("repeats", False, f"an image alone and in a batch differ by {apart:.1e}: is it in eval()?")
+    return Finding("repeats", True, "the same answer twice, alone and in a batch")
 
 
 @torch.no_grad()

@@ -69,6 +69,19 @@ def test_teacher_left_in_training_gives_two_answers():
     assert not found.well and "eval()" in found.says
 
 
+def test_teacher_that_wants_another_range_of_values_is_found_out_and_fits_no_method():
+    """It was trained on images in [-1, 1], and gets some in [0, 1]: its answers look like images all the same."""
+    verdict = check_teacher(Wrapped(after=lambda sr, s: (sr + 1) / 2), (2,))
+    assert [found.well for found in verdict.findings if found.what in ("values", "grey")] == [True, False]
+    assert verdict.methods == ()
+
+
+def test_teacher_whose_answer_to_an_image_depends_on_its_neighbours_is_found_out():
+    """As batch normalisation does in training mode: the same batch gets the same answer each time."""
+    found = finding(Wrapped(after=lambda sr, s: sr + 0.1 * sr.mean()), "repeats")
+    assert not found.well and "alone and in a batch" in found.says
+
+
 def test_teacher_that_invents_does_not_shrink_back_and_should_get_drawn_images():
     verdict = check_teacher(Wrapped(after=lambda sr, s: sr.roll(3, dims=-1)), (2,))
     assert not next(f for f in verdict.findings if f.what == "L_R").well
