@@ -26,19 +26,19 @@ from dfkd.networks.precision import preferred
 from dfkd.options import with_options
 from dfkd.pixels.benchmarks import DATASETS, benchmark_files
 from dfkd.pixels.files import MAX_PIXELS
-from dfkd.running import albums, checks, plans, records, runs, sweeps
+from dfkd.running import albums, checks, lineage, plans, records, runs, sweeps
 from dfkd.running import bench as measuring
 from dfkd.running.devices import usable
 from dfkd.running.evaluation import evaluate as score
 from dfkd.running.exports import drawn_images
-from dfkd.running.jobs import TeacherJob, distill_job
+from dfkd.running.jobs import TeacherJob, distill_job, pictures_fingerprint
 from dfkd.running.provenance import unexplained
-from dfkd.running.spreading import ProcessLost, launch, rank_here
+from dfkd.running.spreading import ProcessLost, expect, launch, others_speak
 from dfkd.running.summaries import table
 from dfkd.running.teachers import TeacherSettings
-from dfkd.running.verify import TOLERANCE, repeat
-from dfkd.running.watching import LOGS, Watch
-from dfkd.writing import replacing
+from dfkd.running.verify import TOLERANCE, described, repeat
+from dfkd.running.watching import LOGS, Watch, require_log
+from dfkd.writing import replacing, require_place
 
 UsageError = typer.BadParameter.__base__  # typer has a click of its own in some versions, and borrows it in others
 app = typer.Typer(
@@ -49,6 +49,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+TEACHER, METHOD = "vdsr", "cmi"  # of 'dfkd distill', where none is named
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
 Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder, as it began.")]
 Images = Annotated[Path | None, typer.Option(help="Folder of pictures.", show_default="the 291 images, fetched")]
@@ -68,7 +69,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except DfkdError as error:
-        if rank_here() and not isinstance(error, ProcessLost):  # what all processes run into, one says
+        if others_speak() and not isinstance(error, ProcessLost):  # what all processes run into, one says
             sys.exit(error.exit_code)
         _give_up(str(error), error.exit_code)
     except UsageError as error:
@@ -115,8 +116,13 @@ def _options(
 @app.command()
 @with_options(Config, *METHODS.values(), of="method", leave_out=("source", "blocks", "precision"))
 def distill(
-    teacher: Annotated[str, typer.Option(help="Name, safetensors file or run folder; see 'dfkd models'.")] = "vdsr",
-    method: Annotated[str, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.")] = "cmi",
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Name, safetensors file or run folder; see 'dfkd models'.", show_default=TEACHER),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.", show_default=METHOD)
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.", min=0.01)] = None,
     out: Out = Path("runs/distill"),
     resume: Resume = None,
@@ -140,21 +146,27 @@ def distill(
     **given: Any,
 ) -> None:
     """Distil a light student from a heavy teacher, without any training image."""
+    expect((devices or 1) * nodes)
+    if log:
+        require_log(log)
     if resume:
-        team, where = launch(devices or runs.processes_of(resume) // nodes, nodes, device or "cpu")
+        typed = {"teacher": teacher, "method": method, "minutes": minutes, "student": student, "width": width,
+                 "blocks": blocks, "precision": precision, "start": start, "images": images}  # fmt: skip
+        _refuse_beside_resume([*(name for name, value in typed.items() if value is not None), *given])
+        processes, kind = runs.team_of(resume)
+        team, where = launch(devices or processes // nodes, nodes, device or kind)
         _finish(runs.open_run(resume, where if team.size > 1 else device, save_every, team), log)
         return
     if minutes and "steps" in given:
         raise TrainingError("give --steps or --minutes, not both")
+    teacher, method = teacher or TEACHER, method or METHOD
     shape = zoo.shape_named(student) if student else {}
     shape = {**shape, **{name: value for name, value in (("width", width), ("blocks", blocks)) if value}}
-    network = zoo.load_teacher(teacher)
-    if not {"width", "blocks"} <= set(shape):
-        shape = (zoo.shape_of(zoo.load_student(start)) if start else zoo.student_shape(network)) | shape
-    if served := getattr(network, "scales", None):
-        given.setdefault("scales", list(served))
+    shape, scales = _shape_and_scales(zoo.load_teacher(teacher), zoo.load_student(start) if start else None, shape)
+    if scales:
+        given.setdefault("scales", scales)
     team, device = launch(devices or 1, nodes, device or "cpu")
-    faster, why = preferred(device)
+    faster, why = preferred(device if team.size > 1 else usable(device))
     config = configure(method, blocks=shape.pop("blocks"), precision=precision or faster, **given)
     job = distill_job(
         teacher, config=config, device=device, images=images, command=records.command(), started=records.now(),
@@ -170,6 +182,22 @@ def distill(
     _finish(runs.start_run(out, job, save_every, team), log)
 
 
+def _refuse_beside_resume(typed: list[str]) -> None:
+    if typed:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
+        raise TrainingError(
+            f"a run goes on as it began: leave out {options}; to train a finished student further, give --start"
+        )
+
+
+def _shape_and_scales(teacher: nn.Module, begun: nn.Module | None, shape: dict) -> tuple[dict, list[int] | None]:
+    """The student's shape, where it was not typed, and the scales that all networks serve; None for any."""
+    if not {"width", "blocks"} <= set(shape):
+        shape = (zoo.shape_of(begun) if begun else zoo.student_shape(teacher)) | shape
+    bounds = [set(served) for network in (teacher, begun) if (served := getattr(network, "scales", None))]
+    return shape, sorted(set.intersection(*bounds)) if bounds else None
+
+
 @app.command()
 @with_options(TeacherSettings)
 def train_teacher(
@@ -182,11 +210,15 @@ def train_teacher(
 ) -> None:
     """Train a teacher on real images."""
     if resume:
+        _refuse_beside_resume([*(["images"] if images else []), *given])
         _finish(runs.open_run(resume, device, save_every))
         return
     config = TeacherSettings(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
     folder = str(images.absolute()) if images else None
-    job = TeacherJob(config, folder, device or "cpu", command=records.command(), started=records.now())
+    job = TeacherJob(
+        config, folder, device or "cpu", command=records.command(), started=records.now(),
+        images_sha256=pictures_fingerprint(folder) if folder else None,
+    )  # fmt: skip
     _finish(runs.start_run(out, job, save_every))
 
 
@@ -212,14 +244,19 @@ def _finish(run: runs.Run, log: str | None = None) -> None:
         typer.echo(f"{name} moved by {moved:.1%} of its norm")
     if job.network == "student" and job.config.method != "real":
         _tell_of(unexplained(record["files_read"], *job.networks))
-        if job.start:
-            typer.echo(f"what {record['start']} had read is in its own record")
+        _tell_of_start(record)
     typer.echo(f"measure it with: dfkd evaluate {_as_path(run.folder)} --dataset Set5")
 
 
 def _as_path(folder: Path) -> str:
     """Written so that nobody takes it for the name of a packaged network."""
     return str(folder) if folder.parent != Path() else f"./{folder}"
+
+
+def _tell_of_start(record: dict) -> None:
+    if record.get("start"):
+        words, free = lineage.tell(record["start"], record.get("start_methods"))
+        typer.secho(words, err=not free, fg=None if free else "yellow")
 
 
 def _tell_of(files: list[str]) -> None:
@@ -302,7 +339,8 @@ def verify(
 ) -> None:
     """Repeat the first part of a run and compare: exit code 1 if it comes out otherwise."""
     found, curve = records.find(record)
-    team, where = launch(found.get("processes", 1), 1, device or found.get("device", "cpu").partition(":")[0])
+    job = described(found, curve, teacher, start)
+    team, where = launch(getattr(job, "processes", 1), 1, device or job.device.partition(":")[0])
     verdict = repeat(found, curve, rounds, where if team.size > 1 else device, teacher, team, start)
     if team.rank:
         return
@@ -312,6 +350,7 @@ def verify(
     if verdict.weights is not None:
         typer.echo(f"  weights of the finished run: {'the same bits' if verdict.weights else 'other bits'}")
     _tell_of(verdict.unexplained)
+    _tell_of_start(job.published())
     if not verdict.holds(tolerance):
         raise Unconfirmed(f"{record} did not repeat within {tolerance:g}")
     typer.echo(f"{record} repeats")
@@ -443,13 +482,17 @@ def bench(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """How fast this machine distils, and enlarges, beside what it could do at most."""
-    width = width or zoo.student_shape(zoo.load_teacher(teacher))["width"]
+    width = measuring.prepare(teacher, width, student or (), minutes or ())  # refuses before hours of work, not after
+    if out:
+        require_place(out)
     header = {
         "kind": "bench", "summary": "how fast this machine distils and enlarges", "command": records.command(),
         "finished": records.now(), "hardware": records.hardware(), "versions": records.versions(),
     }  # fmt: skip
-    found = header | measuring.measure(teacher, width, minutes or (), seconds)
-    found["latency"] = measuring.latencies([teacher, *(student or ())])
+    found = header | measuring.measure(teacher, width, minutes or (), seconds) | {"latency": []}
+    if out:
+        records.write_json(out, found)  # whatever may become of what follows
+    found |= {"latency": measuring.latencies([teacher, *(student or ())]), "finished": records.now()}
     for line in measuring.report(found):
         typer.echo(line)
     if out:

@@ -22,6 +22,10 @@ class ImageError(DfkdError, ValueError):
     """A picture that cannot be read, or a tensor that is not a batch of images."""
 
 
+class DiskError(ImageError):
+    """A folder or a disk that takes no picture, whatever is in it."""
+
+
 class DataError(DfkdError):
     """A file that is neither at hand nor downloadable, or whose SHA-256 is wrong."""
 

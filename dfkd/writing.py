@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from dfkd.errors import CheckpointError, DfkdError
+
+
+def require_place(path: str | os.PathLike) -> None:
+    """Find out before long work whether its file can be written; makes a missing folder, leaves an older file alone.
+
+    Raises:
+        CheckpointError: it cannot be.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("a folder has that name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 class replacing:

@@ -22,16 +22,16 @@ from typer.testing import CliRunner
 import dfkd
 from dfkd.book import scoreboard
 from dfkd.cli import app, main
-from dfkd.errors import CheckpointError, DfkdError, ImageError, TrainingError, Unconfirmed
+from dfkd.errors import CheckpointError, DfkdError, DiskError, ImageError, TrainingError, Unconfirmed
 from dfkd.method.settings import Config, configure, names_of
 from dfkd.method.sources import METHODS
-from dfkd.networks import zoo
+from dfkd.networks import precision, zoo
 from dfkd.networks.edsr import EDSR
 from dfkd.networks.vdsr import VDSR
 from dfkd.networks.weights import fingerprint, read_weights
 from dfkd.pixels.benchmarks import benchmark_files, registry
 from dfkd.pixels.files import read_image
-from dfkd.running import records, runs
+from dfkd.running import records, runs, spreading
 from dfkd.running.teachers import TeacherSettings
 
 # Mean luma PSNR (dB) and SSIM over a set, measured independently of this code on the same files.
@@ -333,6 +333,35 @@ def test_upscale_of_folders_skips_what_it_cannot_read_and_says_so(tmp_path):
     assert all(p.read_bytes() == content for p, content in before.items())
 
 
+def test_upscale_of_a_folder_skips_what_its_format_cannot_hold(tmp_path):
+    (tmp_path / "album").mkdir()
+    Image.fromarray(_photo(20, 24, 4)).save(tmp_path / "album" / "a.jpg", format="PNG")  # transparent, by a wrong name
+    Image.new("L", (33_000, 2)).save(tmp_path / "album" / "b.jpg")  # a JPEG has 65,500 columns at most,
+    Image.new("L", (8_200, 2)).save(tmp_path / "album" / "c.webp")  # and a WebP 16,383
+    Image.fromarray(_photo(20, 24, 3)).save(tmp_path / "album" / "d.png")
+    result = invoke("upscale", tmp_path / "album", tmp_path / "out", "--model", "bicubic")
+    assert result.exit_code == 1 and [p.name for p in (tmp_path / "out").iterdir()] == ["d.png"]
+    assert result.stderr.count("left out") == 3 and "JPEG has no transparency" in result.stderr
+    assert "exceeds WebP limit of 16383 pixels" in result.stderr
+    alone = invoke("upscale", tmp_path / "album" / "a.jpg", tmp_path / "out.jpg", "--model", "bicubic")
+    assert isinstance(alone.exception, ImageError) and "JPEG has no transparency" in str(alone.exception)
+
+
+def test_upscale_of_a_folder_ends_with_the_disk(tmp_path, monkeypatch):
+    (tmp_path / "album").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(_photo(20, 24, 3)).save(tmp_path / "album" / name)
+    tried = []
+
+    def full(*_, **__):
+        tried.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    result = invoke("upscale", tmp_path / "album", tmp_path / "out", "--model", "bicubic")
+    assert isinstance(result.exception, DiskError) and "No space left" in str(result.exception) and len(tried) == 1
+
+
 def test_upscale_leaves_out_pictures_above_a_limit_that_can_be_raised(tmp_path):
     (tmp_path / "album").mkdir()
     Image.fromarray(_photo(20, 24, 3)).save(tmp_path / "album" / "small.png")
@@ -587,6 +616,35 @@ def test_resume_refuses_what_is_no_run_or_another_one(teacher, tmp_path):
         assert isinstance(error, DfkdError) and "\n" not in str(error), text
 
 
+@pytest.mark.parametrize("typed", ["--steps 8", "--start vdsr-half-best", "--teacher vdsr-small", "--w-recon 3"])
+def test_resume_refuses_settings_that_it_would_not_heed(typed, teacher, tmp_path):
+    assert invoke(*tiny(teacher, tmp_path / "run", "--steps", 2)).exit_code == 0
+    result = invoke("distill", "--resume", tmp_path / "run", *typed.split())
+    assert f"leave out {typed.split()[0]}; to train a finished student further" in str(result.exception)
+    assert isinstance(invoke("train-teacher", "--resume", tmp_path, "--steps", 8).exception, TrainingError)
+
+
+@pytest.mark.parametrize("typed, kind", [((), "cuda"), (("--device", "cpu"), "cpu")])
+def test_resume_starts_the_processes_on_the_kind_of_device_it_began_on(typed, kind, teacher, tmp_path, monkeypatch):
+    assert invoke(*tiny(teacher, tmp_path / "run", "--steps", 2)).exit_code == 0
+    described = records.read_json(tmp_path / "run" / "config.json")
+    records.write_json(tmp_path / "run" / "config.json", described | {"processes": 2, "device": "cuda:0"})
+    launched = []
+
+    def note(*arguments):
+        launched.append(arguments)
+        raise typer.Exit
+
+    monkeypatch.setattr("dfkd.cli.launch", note)
+    invoke("distill", "--resume", tmp_path / "run", *typed)
+    assert launched == [(2, 1, kind)]
+
+
+def test_unknown_log_is_refused_before_a_folder_is_made(teacher, tmp_path):
+    result = invoke(*tiny(teacher, tmp_path / "run", "--steps", 2, "--log", "wandb"))
+    assert "unknown log 'wandb'" in str(result.exception) and not (tmp_path / "run").exists()
+
+
 def test_full_disk_during_a_run_is_one_line_and_keeps_the_last_checkpoint(teacher, tmp_path, monkeypatch):
     out = tmp_path / "run"
     replace, count = os.replace, []
@@ -729,6 +787,37 @@ def test_what_stops_a_command_decides_its_exit_code(error, code, words, monkeypa
     assert ended.value.code == code and words in said and said.count("\n") == (1 if words else 0)
 
 
+@pytest.mark.parametrize("rank, said", [("0", 1), ("1", 0)])
+def test_what_all_processes_of_a_run_meet_is_said_once(rank, said, monkeypatch, capsys):
+    """Before they have met, and whether or not the command has come as far as to launch them."""
+    monkeypatch.setattr(spreading, "_asked", {"processes": 1})
+    monkeypatch.setenv("RANK", rank)
+    for options in ("--teacher gone.safetensors --devices 4", "--teacher vdsr-small --devices 99999 --nodes 2"):
+        monkeypatch.setattr(sys, "argv", ["dfkd", "distill", *options.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2 and capsys.readouterr().err.count("dfkd: ") == said
+
+
+@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID", "LOCAL_RANK"])
+@pytest.mark.parametrize("command", ["evaluate gone.pth", "distill --teacher gone.pth", "train-teacher --images gone"])
+def test_a_rank_alone_silences_nobody(command, variable, monkeypatch, capsys):
+    """One task of many that were started together, each with work of its own."""
+    monkeypatch.setattr(spreading, "_asked", {"processes": 1})
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(sys, "argv", ["dfkd", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and capsys.readouterr().err.startswith("dfkd: ")
+
+
+def test_a_device_that_is_not_there_is_refused_before_it_is_asked_what_it_can(monkeypatch):
+    monkeypatch.setattr("dfkd.cli.preferred", precision.preferred)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    result = invoke("distill", "--teacher", "vdsr-small", "--device", "cuda:99")
+    assert isinstance(result.exception, TrainingError) and "no device 'cuda:99' here" in str(result.exception)
+
+
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
     def stop(*_, **__):
         raise RuntimeError("shape '[2]' is invalid")
@@ -771,7 +860,7 @@ def test_errors_are_one_line_and_exit_code_2(arguments, words, tmp_path):
      ("noise", "--patch 25", "patch a multiple of 4"), ("noise", "--parts 9", "9 parts need as many blocks (3)"),
      ("noise", "--steps 0", "steps must be at least 1"), ("noise", "--batch 0", "batch must be at least 1"),
      ("cmi", "--batch 1", "batch must be at least 2"), ("noise", "--lr -1", "lr and clip must be positive"),
-     ("noise", "--lr nan", "lr and clip must be positive"), ("cmi", "--temperature 0", "temperature positive"),
+     ("noise", "--lr nan", "lr cannot be nan; give a finite"), ("cmi", "--temperature 0", "temperature positive"),
      ("cmi", "--generator-lr -1", "must not be negative"), ("cmi", "--replay 1", "replay must lie in [0, 1)"),
      ("cmi", "--denominator none", "unknown denominator 'none'"), ("cmi", "--layer body.77", "no layer 'body.77'"),
      ("noise", "--optim paper --warm-up 0.1", "has no warm-up"), ("real", "--images gone", "no pictures"),

@@ -72,6 +72,8 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
+        require_kinds(type(self), vars(self))
+        require_kinds(type(self.source), vars(self.source))
         pick("optimiser", self.optim, RECIPES)
         pick("init", self.init, INITS)
         pick("precision", self.precision, PRECISIONS)
@@ -83,8 +85,8 @@ class Config:
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")
         require_memory("features of a batch of such patches", 16 * self.batch * self.patch**2)
-        if len(self.scales) > MOST_SCALES:
-            raise TrainingError(f"{len(self.scales)} scales are too many; choose up to {MOST_SCALES}")
+        if len(self.scales) > MOST_SCALES or len(set(self.scales)) < len(self.scales):
+            raise TrainingError(f"scales {self.scales}: each once, and up to {MOST_SCALES}")
         if not (self.student_lr > 0 and self.clip > 0 and 0 < self.average <= 1):
             raise TrainingError("lr and clip must be positive, average must lie in (0, 1]")
         if not 0 <= self.squared <= 1:
@@ -203,7 +205,7 @@ def names_of(settings: type) -> set[str]:
 
 
 def require_kinds(settings: type, values: dict[str, Any]) -> None:
-    """Refuse values of the wrong kind, by the types of a settings class's fields; for what was read from a file.
+    """Refuse values of the wrong kind, by the types of a settings class's fields: what no file could give back.
 
     Args:
         settings: a dataclass.
@@ -214,7 +216,9 @@ def require_kinds(settings: type, values: dict[str, Any]) -> None:
     """
     for name, kind in get_type_hints(settings).items():
         if name in values and not _is_a(values[name], kind):
-            raise TrainingError(f"{name} cannot be {values[name]!r:.60}")
+            endless = type(values[name]) is float and not math.isfinite(values[name])
+            hint = "; give a finite number" if endless else ""
+            raise TrainingError(f"{name} cannot be {values[name]!r:.60}{hint}")
 
 
 def _is_a(value: Any, kind: Any) -> bool:

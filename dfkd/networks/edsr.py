@@ -71,7 +71,7 @@ class EDSR(Network):
     def spec_of(cls, weights: dict[str, Tensor]) -> dict[str, Any]:
         """The shape of the network with these weights."""
         blocks = sum(bool(re.fullmatch(r"body\.\d+\.0\.weight", name)) for name in weights)
-        scales = sorted(int(found[1]) for name in weights if (found := re.fullmatch(r"heads\.([2-9])\.weight", name)))
+        scales = sorted(int(found[1]) for name in weights if (found := re.fullmatch(r"heads\.(\d{1,3})\.weight", name)))
         width = len(weights.get("head.weight", ()))
         return _spec(width, blocks, scales, len(weights.get("body.0.0.weight", range(width))))
 

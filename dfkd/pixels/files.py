@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from dfkd.errors import ImageError
+from dfkd.errors import DiskError, ImageError
 from dfkd.writing import replacing
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel photo; more is nearly always a decompression bomb or a wrong file
@@ -213,10 +214,12 @@ def write_image(path: str | os.PathLike, image: Tensor, surroundings: Surroundin
     Args:
         path: the file to write, for example ``photo.png``.
         image: [1, channels, height, width] in [0, 1]; values outside are clamped. Channels: 1, 3, or 4 with alpha.
-        surroundings: what else to put into the file; 16 bits only for grey, and where the format has them.
+        surroundings: what else to put into the file; 16 bits only for grey, and where the format has them; a profile
+            only if it is one of grey for grey, of RGB for colour.
 
     Raises:
-        ImageError: an unknown suffix, a shape no picture has, or a folder or disk that cannot take the file.
+        ImageError: an unknown suffix, a shape no picture has, or a picture that the format cannot hold.
+        DiskError: a folder or disk that cannot take the file.
     """
     path = Path(path)
     format_name = picture_format(path)
@@ -226,16 +229,24 @@ def write_image(path: str | os.PathLike, image: Tensor, surroundings: Surroundin
         raise ImageError(f"{path.name}: JPEG has no transparency; write a .png or .webp")
     options: dict[str, Any] = {"quality": 95} if format_name in ("JPEG", "WEBP") else {}
     options |= {"exif": _resized(surroundings.exif, *picture.size)} if surroundings.exif else {}
-    options |= {"icc_profile": surroundings.profile} if surroundings.profile else {}
+    options |= {"icc_profile": surroundings.profile} if _fits(surroundings.profile, image) else {}
     if not path.parent.is_dir():
-        raise ImageError(f"cannot write {path}: there is no folder {path.parent}")
+        raise DiskError(f"cannot write {path}: there is no folder {path.parent}")
     try:
         with replacing(path, ImageError) as file:
             picture.save(file, format=format_name, **options)
-    except ImageError:
+    except ImageError as error:
+        if getattr(error.__cause__, "errno", None):  # the system's; Pillow's own have no number
+            raise DiskError(str(error)) from error.__cause__
         raise
-    except (ValueError, KeyError) as error:  # Pillow's, of a picture that the format cannot hold
+    except (ValueError, KeyError, OverflowError, struct.error) as error:  # of a picture that the format cannot hold
         raise ImageError(f"cannot write {path}: {error}") from error
+
+
+def _fits(profile: bytes | None, image: Tensor) -> bool:
+    """Whether a profile speaks of the channels there are: transparent grey has become RGB, and its profile has not."""
+    space = b"GRAY" if image.shape[-3] == 1 else b"RGB "
+    return profile is not None and profile[16:20] == space  # where ICC.1 has a profile's colour space
 
 
 def _resized(exif: bytes, width: int, height: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Many photographs at once: what goes where, and what could not be read."""
+"""Many photographs at once: what goes where, and what could not be read or written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dfkd.errors import ImageError
+from dfkd.errors import DiskError, ImageError
 from dfkd.pixels.files import MAX_PIXELS, picture_format, read_photograph, write_image
 from dfkd.running.jobs import PICTURES
 
@@ -81,7 +81,7 @@ def carry_out(
     pairs: list[tuple[Path, Path]], enlarge: Callable[[Tensor], Tensor], overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Outcome:  # fmt: skip
-    """Enlarge one photograph after the other; one that cannot be read does not stop the others.
+    """Enlarge one photograph after the other; one that cannot be read, or held by its format, does not stop the others.
 
     Camera's notes, colour profile, transparency and, for grey, 16 bits are kept.
 
@@ -92,7 +92,9 @@ def carry_out(
         max_pixels: a larger picture is left out before it is decoded.
 
     Raises:
-        ImageError: a file that cannot be written (a full disk stops all); or the only picture cannot be read.
+        DiskError: a folder or disk that cannot take a file; it stops all.
+        ImageError: the only picture cannot be read, or its format cannot hold what it becomes.
+        OSError: a folder cannot be made.
     """
     outcome = Outcome()
     for file, to in tqdm(pairs, desc="photographs", unit="picture", disable=len(pairs) == 1):
@@ -101,14 +103,14 @@ def carry_out(
             continue
         try:
             image, surroundings = read_photograph(file, max_pixels=max_pixels)
+            large = enlarge(image)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            write_image(to, large, surroundings)
         except ImageError as error:
-            if len(pairs) == 1:
+            if len(pairs) == 1 or isinstance(error, DiskError):
                 raise
             outcome.skipped.append((file, str(error)))
             continue
-        large = enlarge(image)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        write_image(to, large, surroundings)
         outcome.written.append((file, to, _size(image), _size(large)))
     return outcome
 

@@ -20,18 +20,21 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
+from dfkd.errors import CheckpointError, TrainingError
 from dfkd.method.loop import Distillation
 from dfkd.method.settings import Config, configure
 from dfkd.method.sources import DeadLeavesSource, make_source
 from dfkd.method.students import make_student
 from dfkd.networks.onnx import export_onnx, load_onnx
 from dfkd.networks.precision import PRECISIONS, preferred
-from dfkd.networks.zoo import load_model, load_teacher, save_model
+from dfkd.networks.vdsr import VDSR
+from dfkd.networks.zoo import ARCHITECTURES, load_model, load_teacher, save_model
 from dfkd.running.evaluation import agreement
 
 BLOCKS = 5  # of updates, this loop and the plain one in turn: both then meet the same disturbances
 SIDE = 2048  # of the matrices whose product says what the machine can do
 SIZES = {"256x256": (128, 128), "1280x720": (360, 640)}  # what is shown -> low-resolution height and width at x2
+SCALE = 2  # at which networks are timed
 HELD_OUT = 10_000  # seed of images that no run draws
 
 
@@ -50,6 +53,51 @@ class Speed:
     share: float
 
 
+def prepare(teacher: str, width: int | None = None, others: Iterable[str] = (), minutes: Iterable[float] = ()) -> int:
+    """Load all that is to be measured once, so that what cannot be is refused before anything has taken its time.
+
+    Args:
+        teacher: name, file or run folder of T.
+        width: of the student; by default half of the teacher's.
+        others: networks that `latencies` is to time beside the teacher.
+        minutes: budgets of `learning`.
+
+    Returns:
+        The student's width.
+
+    Raises:
+        UnknownName: no network of that name.
+        CheckpointError: a file that cannot be read, a teacher that is no VDSR, or a network that cannot be timed.
+        TrainingError: a student that cannot be cut out of the teacher, as `learning` does.
+    """
+    network = _vdsr(teacher)
+    width = width or network.halved()["width"]
+    if width < 1 or (list(minutes) and width >= network.width):
+        raise TrainingError(
+            f"a student of width {width} cannot be cut out of {teacher}, of width {network.width}; give another --width"
+        )
+    for name in others:
+        _require_timed(name, load_model(name))
+    return width
+
+
+def _vdsr(name: str) -> VDSR:
+    network = load_teacher(name)
+    if not isinstance(network, VDSR):
+        what = getattr(network, "name", type(network).__name__)
+        raise CheckpointError(f"{name} is of class {what}, and the loops that are timed want a VDSR for a teacher")
+    return network
+
+
+def _require_timed(name: str, network: nn.Module) -> None:
+    """What `latency` needs: a class that can be built again in a process of its own, and the scale."""
+    if type(network) not in ARCHITECTURES.values():
+        what = getattr(network, "name", type(network).__name__)
+        raise CheckpointError(f"cannot time {name}, of class {what}; only networks of {', '.join(ARCHITECTURES)}")
+    if network.scales and SCALE not in network.scales:
+        raise CheckpointError(f"cannot time {name}: it does not serve x{SCALE}, at which networks are timed")
+
+
 def peak(precision: str, seconds: float = 1.0) -> float:
     """What a product of two large matrices does here, in thousand million operations a second.
 
@@ -65,8 +113,12 @@ def peak(precision: str, seconds: float = 1.0) -> float:
 
 
 def recipe(teacher: str) -> Config:
-    """The settings whose speed is measured, in what is fastest here: drawn images, SOAP, answers used four times."""
-    blocks = load_teacher(teacher).spec()["blocks"]
+    """The settings whose speed is measured, in what is fastest here: drawn images, SOAP, answers used four times.
+
+    Raises:
+        CheckpointError: the teacher is no VDSR.
+    """
+    blocks = _vdsr(teacher).blocks
     return configure("dead-leaves", init="teacher", optim="soap", reuse=4, blocks=blocks, precision=preferred()[0])
 
 
@@ -167,7 +219,7 @@ def _train(teacher: nn.Module, width: int, config: Config, seconds: float) -> tu
     return run.averaged.module, run.step
 
 
-def latency(network: str, height: int, width: int, runtime: str, scale: int = 2) -> dict[str, float | None]:
+def latency(network: str, height: int, width: int, runtime: str, scale: int = SCALE) -> dict[str, float | None]:
     """One image through a network, in a process of its own.
 
     Args:
@@ -286,6 +338,9 @@ def measure(teacher: str, width: int, minutes: Iterable[float] = (), seconds: fl
         width: of the student.
         minutes: budgets of `learning`; none leave it out.
         seconds: for each loop of `speeds`.
+
+    Raises:
+        CheckpointError: the teacher is no VDSR; see `prepare` for all that can be known beforehand.
     """
     found = {"teacher": Path(teacher).name, "width": width, "precision": preferred()[0], "because": preferred()[1]}
     found["peak_gflops"] = {precision: round(peak(precision), 1) for precision in PRECISIONS}

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from dfkd.errors import DfkdError
 from dfkd.method.losses import reconstruction_loss
 from dfkd.method.sources import METHODS, DeadLeavesSource
+from dfkd.method.sources.dfsr import frozen
 from dfkd.networks.discriminator import default_layers
 from dfkd.networks.zoo import Bicubic
 
 SCALES = (2, 3, 4)
 SIZES = ((24, 24), (23, 17), (12, 40))  # of low-resolution images, height and width
 GREY_LEVEL = 1 / 255
+REFUSALS = (DfkdError, RuntimeError, TypeError, ValueError, LookupError)  # how networks say that an image does not fit
 STILL_GREY = 0.02  # how far a flat image may be moved
 FAITHFUL = 1.0  # largest L_R on drawn images, relative to that of bicubic enlargement, that still says 'plausible'
 
@@ -58,7 +60,11 @@ def check_teacher(teacher: nn.Module, scales: Iterable[int] | None = None) -> Ve
         teacher: any module of signature ``teacher(lr, scale)`` on luma; it is left as it is.
         scales: which are of interest; by default those it names, or 2, 3 and 4.
     """
-    wanted = tuple(scales or getattr(teacher, "scales", None) or SCALES)
+    with frozen(teacher):
+        return _check(teacher, tuple(scales or getattr(teacher, "scales", None) or SCALES))
+
+
+def _check(teacher: nn.Module, wanted: tuple[int, ...]) -> Verdict:
     served = {scale: error for scale in wanted if not (error := _runs(teacher, scale, SIZES[0]))}
     failed = [f"x{scale}: {_runs(teacher, scale, SIZES[0])}" for scale in wanted if scale not in served]
     findings = [
@@ -66,11 +72,11 @@ def check_teacher(teacher: nn.Module, scales: Iterable[int] | None = None) -> Ve
     ]
     if not served:
         return Verdict(findings, (), ())
-    values, grey = _values(teacher, tuple(served)), _grey(teacher, tuple(served))
-    findings += [_sizes(teacher, tuple(served)), values, grey, _repeats(teacher, min(served))]
+    answers = [_values(teacher, tuple(served)), _grey(teacher, tuple(served)), _repeats(teacher, min(served))]
+    findings += [_sizes(teacher, tuple(served)), *answers]
     plausible, gradient, layers = _plausible(teacher, tuple(served)), _gradient(teacher, min(served)), _layers(teacher)
     findings += [plausible, gradient, layers, _homogeneous(teacher, min(served))]
-    methods = [name for name in METHODS if name != "real"] if values.well and grey.well else []
+    methods = [name for name in METHODS if name != "real"] if all(answer.well for answer in answers) else []
     if not (plausible.well and gradient.well):
         methods = [name for name in methods if not name.startswith(("dfsr", "cmi"))]
     if not layers.well:
@@ -88,12 +94,16 @@ def _runs(teacher: nn.Module, scale: int, size: tuple[int, int]) -> str:
     lr = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(0))
     try:
         sr = teacher(lr, scale)
-    except (DfkdError, RuntimeError, TypeError, ValueError, LookupError) as error:
-        return (" ".join(str(error).split()) or type(error).__name__)[:120]
+    except REFUSALS as error:
+        return _said(error)
     wanted = (2, 1, scale * size[0], scale * size[1])
     if not isinstance(sr, Tensor) or tuple(sr.shape) != wanted:
         return f"gives {tuple(sr.shape) if isinstance(sr, Tensor) else type(sr).__name__}, not {wanted}"
     return ""
+
+
+def _said(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:120]
 
 
 def _sizes(teacher: nn.Module, scales: tuple[int, ...]) -> Finding:
@@ -112,6 +122,8 @@ def _values(teacher: nn.Module, scales: tuple[int, ...]) -> Finding:
 def _grey(teacher: nn.Module, scales: tuple[int, ...]) -> Finding:
     """Away from borders: the plainest test of the range of values that it was wrapped in."""
     flat = torch.tensor([0.2, 0.5, 0.8]).view(3, 1, 1, 1)
+    if _runs(teacher, min(scales), (48, 48)):
+        return Finding("grey", True, "not asked: it does not take an image so large")
     lr = flat.expand(3, 1, 48, 48)
     off = max((teacher(lr, s)[..., 20 * s : 28 * s, 20 * s : 28 * s] - flat).abs().max().item() for s in scales)
     if off < STILL_GREY:
@@ -156,8 +168,8 @@ def _gradient(teacher: nn.Module, scale: int) -> Finding:
 def _layers(teacher: nn.Module) -> Finding:
     try:
         return Finding("layers", True, "h would look at " + ", ".join(default_layers(teacher)))
-    except DfkdError as error:
-        return Finding("layers", False, str(error))
+    except REFUSALS as error:
+        return Finding("layers", False, _said(error))
 
 
 @torch.no_grad()

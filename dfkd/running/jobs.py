@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -21,11 +22,12 @@ from dfkd.method.students import make_student, unsliced
 from dfkd.method.team import ALONE, Team
 from dfkd.networks.base import Network
 from dfkd.networks.weights import fingerprint
-from dfkd.networks.zoo import load_student, load_teacher, names, path_meant
+from dfkd.networks.zoo import load_student, load_teacher, names, path_meant, shape_of
 from dfkd.pixels.benchmarks import fetch, training_files
 from dfkd.pixels.colour import luma
 from dfkd.pixels.files import read_image
 from dfkd.running.devices import usable
+from dfkd.running.lineage import methods_behind
 from dfkd.running.teachers import TeacherSettings, TeacherTraining
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -69,8 +71,11 @@ class DistillJob:
         inner: channels inside the blocks of an EDSR, where they are not `width`.
         processes: that share the run, each with batches of its own.
         start: a finished student whose weights it begins with, named as the teacher is: a long run in pieces, each of
-            which anneals its step size anew. What that student had read is said by its own record.
+            which anneals its step size anew.
         start_sha256: of those weights.
+        start_methods: that made it, as `dfkd.running.lineage.methods_behind` gives them.
+        images_sha256: of the pictures in the folder, as `pictures_fingerprint` gives it; None for the 291 images, and
+            in older records.
     """
 
     kind: ClassVar[str] = "distill"
@@ -89,6 +94,8 @@ class DistillJob:
     processes: int = 1
     start: str | None = None
     start_sha256: str | None = None
+    start_methods: str | None = None
+    images_sha256: str | None = None
 
     def __post_init__(self):
         if self.width < 1 or (self.inner is not None and self.inner < 1):
@@ -122,6 +129,7 @@ class DistillJob:
         if served and (missing := sorted(set(self.config.scales) - set(served))):
             raise TrainingError(f"the teacher {self.teacher} has no scale {missing}; give --scale, of {list(served)}")
         teacher = teacher.to(usable(self.device))
+        require_same_pictures(self.images, self.images_sha256)
         images = read_pictures(self.images, self.config.patch) if self.config.method == "real" else None
         source = make_source(self.config, teacher, images, team)
         shape = {"architecture": self.architecture, "inner": self.inner}
@@ -138,7 +146,7 @@ class DistillJob:
         """The student with the weights of the one it goes on from."""
         begun = load_student(self.start)
         if fingerprint(begun.state_dict()) != self.start_sha256:
-            raise TrainingError(f"the student {self.start} has changed since this run was described; start a new run")
+            raise TrainingError(f"{self.start} is not the student that this run is to go on from: it has other weights")
         if type(begun) is not type(student) or begun.spec() != student.spec():
             wanted, found = (f"{type(network).__name__} {network.spec()}" for network in (student, begun))
             raise TrainingError(f"the student {self.start} is a {found}, not a {wanted}; leave out shape and scales")
@@ -185,10 +193,12 @@ class TeacherJob:
     device: str = "cpu"
     command: str = ""
     started: str = ""
+    images_sha256: str | None = None
 
     def build(self, resuming: bool = False, team: Team = ALONE) -> TeacherTraining:
         """The task, as new; by one process."""
         device = usable(self.device)
+        require_same_pictures(self.images, self.images_sha256)
         images = read_pictures(self.images, self.config.patch)
         source = RealSource(images, self.config.patch, seed=self.config.seed, device=device)
         return TeacherTraining(source, self.config, device)
@@ -220,13 +230,15 @@ def distill_job(teacher: str, width: int, config: Config, **rest: Any) -> Distil
 
     Raises:
         UnknownName: there is no such teacher, or no such student to start from.
+        CheckpointError: that student is of a class that no run trains.
     """
     sha256 = fingerprint(load_teacher(teacher).state_dict())
     if images := rest.pop("images", None):
-        rest["images"] = os.path.abspath(images)
+        rest |= {"images": os.path.abspath(images), "images_sha256": pictures_fingerprint(images)}
     if start := rest.pop("start", None):
-        rest["start"] = from_anywhere(start)
-        rest["start_sha256"] = fingerprint(load_student(start).state_dict())
+        shape_of(begun := load_student(start))  # or it is refused
+        hashed = fingerprint(begun.state_dict())
+        rest |= {"start": from_anywhere(start), "start_sha256": hashed, "start_methods": methods_behind(start, hashed)}
     return DistillJob(from_anywhere(teacher), width, config, sha256, **rest)
 
 
@@ -264,9 +276,34 @@ def read_pictures(folder: str | None, patch: int) -> list[torch.Tensor]:
     """
     if folder is None:
         paths = [fetch(name) for name in training_files()]
-    elif not (paths := sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in PICTURES)):
+    elif not (paths := _pictures_in(folder)):
         raise TrainingError(f"no pictures ({', '.join(PICTURES)}) in {folder}")
     images = [luma(read_image(path)) for path in tqdm(paths, desc="reading images", unit="image", leave=False)]
     if not (large := [image for image in images if min(image.shape[-2:]) >= patch]):
         raise TrainingError(f"all {len(images)} pictures are smaller than a patch of {patch}x{patch}")
     return large
+
+
+def pictures_fingerprint(folder: str | os.PathLike) -> str:
+    """SHA-256 of the names and contents of the pictures in a folder: with others, a run would not be the same one."""
+    total = hashlib.sha256()
+    for path in _pictures_in(folder):
+        with open(path, "rb") as file:
+            total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def require_same_pictures(folder: str | None, sha256: str | None) -> None:
+    """Refuse to go on with other pictures than a run began with.
+
+    Raises:
+        TrainingError: a picture was added, taken away or changed.
+    """
+    if folder and sha256 not in (None, pictures_fingerprint(folder)):
+        raise TrainingError(
+            f"the pictures in {folder} have changed since this run began; put the old ones back, or start a new run"
+        )
+
+
+def _pictures_in(folder: str | os.PathLike) -> list[Path]:
+    return sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in PICTURES)

@@ -22,6 +22,7 @@ from dfkd.errors import CheckpointError, UnknownName, pick
 from dfkd.networks.zoo import lies_there, path_meant
 from dfkd.writing import replacing
 
+LOCAL = ("teacher", "start", "images")  # of a run, what has a place on this machine
 LARGEST = 2**26  # bytes of a record or a curve; the longest of our runs has two thousandths of it
 
 
@@ -164,7 +165,7 @@ def find(what: str | os.PathLike) -> tuple[dict[str, Any], dict[str, list[float]
     path = path / "record.json" if path.is_dir() else path
     record = read_object(path)
     if (described := path.with_name("config.json")).is_file():  # which knows the folders that the record leaves out
-        record |= {name: value for name, value in read_object(described).items() if name in ("teacher", "images")}
+        record |= {name: value for name, value in read_object(described).items() if name in LOCAL}
     for curve in (path.with_suffix(".csv"), path.with_name("curves.csv")):
         if curve.is_file():
             try:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm.auto import tqdm
 
@@ -24,6 +24,7 @@ from dfkd.networks.weights import fingerprint, read_state, write_state
 from dfkd.networks.zoo import names, path_meant, save_model
 from dfkd.running import records
 from dfkd.running.jobs import DistillJob, Job, Task, job_from_dict
+from dfkd.running.locks import hold, release
 from dfkd.running.provenance import FilesRead, places
 from dfkd.running.watching import Watch
 from dfkd.writing import replacing
@@ -60,16 +61,18 @@ class Run:
         self.resumed = 0
         self.at_start: dict[str, Any] = {}
         self.watch: Watch | None = None
+        self._lock: IO | None = None
 
     def start(self) -> None:
         """Begin in an empty folder.
 
         Raises:
-            TrainingError: a run is there already.
+            TrainingError: a run is there already, or another process is at work in it.
         """
         if self.team.any_of(self.team.rank == 0 and (self.folder / "config.json").exists()):
             raise TrainingError(f"{self.folder} holds a run already; --resume {self.folder} goes on with it")
         if self.team.rank == 0:
+            self._lock = hold(self.folder)
             self._clear_away()
             records.write_json(self.folder / "config.json", self.job.to_dict())
         self.at_start = self.task.notes()
@@ -78,9 +81,11 @@ class Run:
         """Take over the last checkpoint; a run killed before its first one starts from the beginning.
 
         Raises:
+            TrainingError: another process is at work on it.
             CheckpointError: the checkpoint is damaged, or that of another run.
         """
         if self.team.rank == 0:
+            self._lock = hold(self.folder)
             self._clear_away()
         if not (self.folder / "checkpoint.pt").exists():
             self.at_start = self.task.notes()
@@ -142,6 +147,14 @@ class Run:
         Returns:
             The record.
         """
+        try:
+            self._go_on()
+            return self._finish()
+        finally:
+            if self._lock:
+                release(self._lock)
+
+    def _go_on(self) -> None:
         last_save = time.monotonic()
         done = self.curves[-1]["step"] if self.curves else 0
         total, hidden = self.job.config.steps, self.team.rank > 0
@@ -156,6 +169,8 @@ class Run:
                     last_save = time.monotonic()
             if self.watch and (self.watch.logs or self.watch.agreement):
                 self.watch.look(self.curves[-1]["step"])
+
+    def _finish(self) -> dict[str, Any]:
         self.save()
         record = self._record()
         if self.team.rank:
@@ -197,7 +212,7 @@ class Run:
 
     def _files_read(self) -> list[str]:
         """Where files lie is said at once, by roles that hold when the folder has moved; said so, they stay so."""
-        used = {role: getattr(self.job, role, None) for role in ("teacher", "start", "images")}
+        used = {role: getattr(self.job, role, None) for role in records.LOCAL}
         named = {path: role for role, path in used.items() if path and path_meant(path, names())}
         mine = places(self.files.paths, self.folder, named)
         return sorted(set().union(*self.team.collect(set(mine)))) if self.team.size > 1 else mine
@@ -257,12 +272,16 @@ def start_run(folder: str | os.PathLike, job: Job, save_every: float = SAVE_EVER
     return run
 
 
-def processes_of(folder: str | os.PathLike) -> int:
-    """How many processes the run in a folder is for; 1 where that cannot be told, as `open_run` will say."""
+def team_of(folder: str | os.PathLike) -> tuple[int, str]:
+    """How many processes the run in a folder is for, and on devices of which kind.
+
+    One on the CPU where that cannot be told, as `open_run` will say.
+    """
     try:
-        return max(1, int(records.read_json(Path(folder) / "config.json").get("processes", 1)))
+        said = records.read_json(Path(folder) / "config.json")
+        return max(1, int(said.get("processes", 1))), said.get("device", "cpu").partition(":")[0]
     except (CheckpointError, AttributeError, TypeError, ValueError):
-        return 1
+        return 1, "cpu"
 
 
 def open_run(

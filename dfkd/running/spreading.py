@@ -15,6 +15,7 @@ from dfkd.method.team import ALONE, Team
 
 EXTRA = 'pip install "dfkd[devices]"'
 LEAST_ALLOWED = 64  # processes on one processor, however few cores it has: more is a slip of the finger
+_asked = {"processes": 1}  # that share what this command does
 
 
 class ProcessLost(TrainingError):
@@ -76,6 +77,19 @@ def rank_here() -> int:
     return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)
 
 
+def expect(processes: int) -> None:
+    """Note how many processes share what this command does, before they have met: `launch` does, and who knows earlier.
+
+    A rank alone does not say it: whoever starts one command many times, each with work of its own, sets one too.
+    """
+    _asked["processes"] = processes
+
+
+def others_speak() -> bool:
+    """Whether this is one of several processes of a team, and not the first: what all run into, that one says."""
+    return _asked["processes"] > 1 and rank_here() > 0
+
+
 def launch(devices: int = 1, nodes: int = 1, accelerator: str = "cpu") -> tuple[Team, str]:
     """The team that this process is in, and its device; with several, the others are started where nobody has yet.
 
@@ -90,12 +104,14 @@ def launch(devices: int = 1, nodes: int = 1, accelerator: str = "cpu") -> tuple[
         TrainingError: lightning-fabric is not installed, there are not as many devices, or a processor is to run more
             processes than it has cores, and more than `LEAST_ALLOWED`.
     """
+    expect(devices * nodes)
     if devices * nodes == 1:
         return ALONE, accelerator
     if accelerator == "cpu" and devices > (most := max(LEAST_ALLOWED, os.cpu_count() or 1)):
         raise TrainingError(f"{devices} processes on one machine's processor: {most} at most")
     try:
         from lightning_fabric import Fabric
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
     except ImportError as error:
         raise TrainingError(f"several devices need lightning-fabric: {EXTRA}") from error
     try:
@@ -103,6 +119,6 @@ def launch(devices: int = 1, nodes: int = 1, accelerator: str = "cpu") -> tuple[
             print(f"waiting for the processes of {nodes} machines", file=sys.stderr, flush=True)
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy="ddp")
         fabric.launch()
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MisconfigurationException) as error:  # the last for more GPUs than there are
         raise TrainingError(f"{devices} devices of kind {accelerator} on {nodes} nodes: {error}") from error
     return FabricTeam(fabric), str(fabric.device)

@@ -30,7 +30,7 @@ from dfkd.networks import zoo
 from dfkd.pixels.benchmarks import DATASETS, benchmark_files, fetch
 from dfkd.running import records
 from dfkd.running.evaluation import agreement, evaluate
-from dfkd.running.jobs import DistillJob, distill_job, job_from_dict
+from dfkd.running.jobs import DistillJob, distill_job, job_from_dict, pictures_fingerprint
 from dfkd.running.plans import HELD_OUT_SEED, Plan, Slurm
 from dfkd.running.runs import open_run, start_run
 from dfkd.running.summaries import measures, summarise
@@ -124,12 +124,15 @@ def _errands(plan: Plan, folder: Path) -> Iterator[Errand]:
     first = plan.config(next(iter(plan.rows)), plan.seeds[0], **defaults)
     said = {"device": plan.device, "command": records.command(), "started": records.now()}
     job = distill_job(plan.teacher, config=first, **said, **shape)
+    pictures: dict[str, Any] = {}
+    if plan.images:
+        pictures = {"images": os.path.abspath(plan.images), "images_sha256": pictures_fingerprint(plan.images)}
     for seed in plan.seeds:
         for row in plan.rows:
             config = plan.config(row, seed, **defaults)
-            images = os.path.abspath(plan.images) if plan.images and config.method == "real" else None
+            seen = pictures if config.method == "real" else {}
             place = folder / "rows" / row / f"seed-{seed}"
-            yield Errand(row, seed, place, replace(job, config=config, images=images), plan.datasets)
+            yield Errand(row, seed, place, replace(job, config=config, **seen), plan.datasets)
 
 
 def _refuse_others(errands: Sequence[Errand]) -> None:
@@ -152,7 +155,7 @@ def _refuse_others(errands: Sequence[Errand]) -> None:
 
 def _course(job: DistillJob) -> DistillJob:
     """What decides how a run goes: the teacher may have moved, its hash may not differ."""
-    return replace(job, teacher="", device="", command="", started="")
+    return replace(job, teacher="", device="", command="", started="", images_sha256=None)
 
 
 def _refuse_twins(errands: Sequence[Errand]) -> None:

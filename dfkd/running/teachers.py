@@ -54,6 +54,7 @@ class TeacherSettings:
     seed: int = 0
 
     def __post_init__(self):
+        require_kinds(type(self), vars(self))
         if min(self.width, self.blocks, self.steps, self.batch, self.patch) < 1 or not self.lr > 0:
             raise TrainingError("width, blocks, steps, batch, patch and lr must be positive")
         if not (self.clip > 0 and 0 < self.average <= 1 and 0 <= self.warm_up <= 1):
@@ -62,6 +63,8 @@ class TeacherSettings:
         require_memory("features of a batch of such crops", 16 * self.batch * self.patch**2)
         if not self.scales or any(s < 2 or self.patch % s for s in self.scales):
             raise TrainingError(f"scales {self.scales}: each at least 2 and a divisor of patch {self.patch}")
+        if len(set(self.scales)) < len(self.scales):
+            raise TrainingError(f"scales {self.scales}: each once")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers and lists, for JSON."""

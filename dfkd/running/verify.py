@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from dfkd.errors import CheckpointError
+from dfkd.errors import CheckpointError, TrainingError
 from dfkd.method.team import ALONE, Team
 from dfkd.networks.weights import fingerprint
 from dfkd.running import records
-from dfkd.running.jobs import from_anywhere, job_from_dict
+from dfkd.running.jobs import Job, from_anywhere, job_from_dict
 from dfkd.running.provenance import FilesRead, places, unexplained
 
 RECORDED = ("kind", "config", "weights_sha256", "hardware", "versions")  # what a run's record has at least
@@ -59,14 +59,11 @@ def repeat(
         start: as `teacher`, for the student that the run went on from.
 
     Raises:
-        CheckpointError: the record describes no run, or its curve is empty.
+        CheckpointError, TrainingError: as for `described`.
     """
-    if missing := [name for name in RECORDED if name not in record] or ([] if curve.get("step") else ["a curve"]):
-        raise CheckpointError(f"this record describes no run that could be repeated: it lacks {', '.join(missing)}")
-    then = record.get("device", "cpu")
-    device = device or then
-    moved = {role: from_anywhere(name) for role, name in (("teacher", teacher), ("start", start)) if name}
-    job = job_from_dict(record, device=device, **moved)
+    job = described(record, curve, teacher, start)
+    then = job.device
+    job = replace(job, device=device or then)
     with FilesRead() as files:
         task = job.build(team=team)
         reports = list(islice(task.rounds(), rounds))
@@ -74,12 +71,31 @@ def repeat(
     whole = len(curve["step"]) <= rounds
     if whole:
         weights = fingerprint(task.averaged.module.state_dict()) == record["weights_sha256"]
-    same = (then, record["hardware"], record["versions"]) == (device, records.hardware(), records.versions())
+    same = (then, record["hardware"], record["versions"]) == (job.device, records.hardware(), records.versions())
     data_free = record["kind"] == "distill" and record["config"]["method"] != "real"
     foreign = unexplained(places(files.paths), *job.networks) if data_free else []
     return Verdict(
         len(reports), reports[-1]["step"], _differences(recorded, reports), weights if whole else None, same, foreign
     )
+
+
+def described(
+    record: dict[str, Any], curve: dict[str, list[float]], teacher: str | None = None, start: str | None = None
+) -> Job:  # fmt: skip
+    """The job of a run that is to be repeated; arguments as for `repeat`.
+
+    Raises:
+        CheckpointError: the record describes no run, or its curve is empty.
+        TrainingError: its settings are none, or it had no such network as one was named for.
+    """
+    if missing := [name for name in RECORDED if name not in record] or ([] if curve.get("step") else ["a curve"]):
+        raise CheckpointError(f"this record describes no run that could be repeated: it lacks {', '.join(missing)}")
+    job = job_from_dict(record)
+    moved = {role: from_anywhere(name) for role, name in (("teacher", teacher), ("start", start)) if name}
+    for role in moved:
+        if not getattr(job, role, None):
+            raise TrainingError(f"this run had no {role}: leave out --{role}")
+    return replace(job, **moved)
 
 
 def _differences(recorded: list[dict[str, float]], repeated: list[dict[str, float]]) -> dict[str, float]:

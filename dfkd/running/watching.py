@@ -34,7 +34,7 @@ class Watch:
 
     def __init__(self, task: Distillation, folder: Path, log: str | None = None):
         self.task, self.agreement = task, {}
-        self._writer = _writer(folder / pick("log", log, LOGS)) if log else None
+        self._writer = require_log(log)(str(folder / log)) if log else None
         self._held_out: dict[int, tuple[Tensor, Tensor]] = {}
         self._last = time.monotonic(), task.batches
 
@@ -98,9 +98,16 @@ class Watch:
         return grids
 
 
-def _writer(folder: Path):
+def require_log(log: str) -> type:
+    """What writes a log of that kind; asked for before a run begins, so that none begins in vain.
+
+    Raises:
+        UnknownName: another kind of log.
+        TrainingError: what writes it is not installed.
+    """
+    pick("log", log, LOGS)
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise TrainingError(f"a log for tensorboard needs the package: {EXTRA}") from error
-    return SummaryWriter(str(folder))
+    return SummaryWriter

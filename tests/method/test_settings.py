@@ -23,6 +23,8 @@ from dfkd.running.records import load_record
      dict(temperature=0), dict(method="cmi", batch=1), dict(method="dead-leaves", side=40),
      dict(method="dead-leaves", textured=-0.1), dict(exposure=(0.1,)), dict(exposure=(0.5, 0.1)), dict(exposure=(0, 1)),
      dict(method="untrained", exposure=(0.1, 2.0)), dict(adversary="kind"), dict(reconstruction="none"),
+     dict(scales=(2, 2)), dict(steps=2.0), dict(clip=math.inf), dict(temperature=math.inf), dict(w_recon=math.nan),
+     dict(z_lr=math.inf), dict(generator_lr=math.inf), dict(w_adversarial=math.inf),
      dict(method="untrained", stretch=0.5), dict(stretch=1e9), dict(stretch=float("nan"))],
 )  # fmt: skip
 def test_wrong_settings_are_refused_with_a_word_why(wrong):

@@ -1,5 +1,7 @@
 """A teacher of another design: its shapes, its file, and that it goes through the same loop as VDSR."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -53,6 +55,13 @@ def test_file_round_trip(tmp_path):
     again = dfkd.load_model(tmp_path / "m.safetensors")
     assert again.spec() == model.spec() == {"width": 4, "blocks": 2, "scales": [2, 4]}
     assert all(torch.equal(again(lr, scale), model(lr, scale)) for scale in (2, 4))
+
+
+@pytest.mark.parametrize("scales", [(2,), (3, 9), (4, 10), (2, 64, 100)])
+def test_file_round_trip_at_every_scale_that_a_run_may_have(scales, tmp_path):
+    dfkd.configure("noise", scales=scales, patch=4 * math.lcm(*scales), batch=1)
+    dfkd.save_model(tmp_path / "m.safetensors", EDSR(2, 1, scales), role="student")
+    assert dfkd.load_model(tmp_path / "m.safetensors").scales == scales
 
 
 @pytest.mark.parametrize("wrong", [{"width": 5}, {"blocks": 10**9}, {"scales": [2, 3]}, {"scales": None}])

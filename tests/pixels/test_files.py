@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dfkd.errors import ImageError
+from dfkd.errors import DiskError, ImageError
 from dfkd.pixels.colour import luma, rgb_to_ycbcr, ycbcr_to_rgb
 from dfkd.pixels.files import picture_format, read_image, read_photograph, to_uint8, write_image
 
@@ -295,6 +295,27 @@ def test_alpha_is_written_where_a_format_has_it(tmp_path):
     assert torch.equal(read_image(tmp_path / "p.png", alpha=True), image)
     with pytest.raises(ImageError, match="no transparency"):
         write_image(tmp_path / "p.jpg", image)
+
+
+@pytest.mark.parametrize("mode, space, kept", [
+    ("L", b"GRAY", True), ("I;16", b"GRAY", True), ("RGB", b"RGB ", True), ("P", b"RGB ", True),
+    ("RGBA", b"RGB ", True), ("LA", b"GRAY", False), ("P", b"GRAY", False), ("L", b"RGB ", False),
+    ("LAB", b"Lab ", False), ("CMYK", b"CMYK", False), ("L", b"", False),
+])  # fmt: skip
+def test_profile_is_written_where_it_fits_what_is_written(mode, space, kept, tmp_path):
+    """Transparent grey, for one, becomes RGB, of which a profile of grey says nothing."""
+    profile = bytes(16) + space + bytes(200) if space else b"none"
+    file = tmp_path / ("in.tif" if mode in ("LAB", "CMYK") else "in.png")
+    Image.new(mode, (4, 4)).save(file, icc_profile=profile)
+    write_image(tmp_path / "out.png", *read_photograph(file))
+    assert Image.open(tmp_path / "out.png").info.get("icc_profile") == (profile if kept else None)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".gif", ".tga", ".sgi"])
+def test_a_picture_too_wide_for_its_format_is_not_blamed_on_the_disk(suffix, tmp_path):
+    with pytest.raises(ImageError) as refused:
+        write_image(tmp_path / f"p{suffix}", torch.zeros(1, 3, 1, 70_000))
+    assert not isinstance(refused.value, DiskError) and os.listdir(tmp_path) == []
 
 
 def test_jpeg_is_close(tmp_path):

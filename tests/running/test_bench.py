@@ -9,7 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from dfkd.cli import app
+from dfkd.errors import DfkdError
 from dfkd.method.settings import configure
+from dfkd.networks.edsr import EDSR
 from dfkd.networks.vdsr import VDSR
 from dfkd.networks.zoo import save_model
 from dfkd.running import bench
@@ -107,3 +109,35 @@ def test_command_reports_and_writes_a_record(teacher, tmp_path, monkeypatch):
     assert {one["runtime"] for one in found["latency"]} == {"torch", "onnxruntime"}
     assert all(one["milliseconds"] > 0 <= (one["megabytes"] or 0) for one in found["latency"])
     assert str(tmp_path) not in out.read_text()  # folders of this machine are no reader's business
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [("--teacher bicubic --width 8", "bicubic is of class Bicubic, and the loops that are timed want a VDSR"),
+     ("--teacher {f}/x3.safetensors", "of class EDSR, and the loops that are timed want a VDSR for a teacher"),
+     ("--teacher {f}/x3.safetensors --width 2", "of class EDSR, and"), ("--student nosuch", "no model 'nosuch'"),
+     ("--student vdsr-small --student bicubic", "cannot time bicubic, of class Bicubic; only networks of vdsr, edsr"),
+     ("--student {f}/x3.safetensors", "it does not serve x2"), ("--width 8 --minutes 9", "give another --width"),
+     ("--out {f}", "a folder has that name"), ("--out {f}/x3.safetensors/bench.json", "cannot write")],
+)  # fmt: skip
+def test_what_cannot_be_measured_or_written_is_refused_beforehand(options, words, teacher, tmp_path, monkeypatch):
+    save_model(tmp_path / "x3.safetensors", EDSR(4, 1, (3,)))
+    monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("measured"))
+    there = sorted(tmp_path.iterdir())
+    result = CliRunner().invoke(app, ["bench", "--teacher", teacher, *options.format(f=tmp_path).split()])
+    assert isinstance(result.exception, DfkdError) and words in str(result.exception)
+    assert sorted(tmp_path.iterdir()) == there
+
+
+def test_what_was_measured_is_written_before_networks_are_timed(teacher, tmp_path, monkeypatch):
+    def stop(networks):
+        raise MemoryError
+
+    monkeypatch.setattr(bench, "measure", lambda *_: {"learning": [{"minutes": 9}]})
+    monkeypatch.setattr(bench, "latencies", stop)
+    out = tmp_path / "new" / "bench.json"
+    assert isinstance(
+        CliRunner().invoke(app, ["bench", "--teacher", teacher, "--out", str(out)]).exception, MemoryError
+    )
+    found = json.loads(out.read_text())
+    assert found["learning"] == [{"minutes": 9}] and found["latency"] == [] and len(list(out.parent.iterdir())) == 1

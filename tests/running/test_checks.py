@@ -82,6 +82,24 @@ def test_teacher_whose_answer_to_an_image_depends_on_its_neighbours_is_found_out
     assert not found.well and "alone and in a batch" in found.says
 
 
+def test_teacher_that_takes_no_large_image_is_not_asked_for_its_grey():
+    class Placed(Wrapped):
+        def forward(self, lr, scale):
+            return super().forward(lr + torch.zeros(1, 1, 24, 24), scale)
+
+    found = check_teacher(Placed(), (2,)).findings
+    assert "not asked" in next(f for f in found if f.what == "grey").says
+
+
+def test_teacher_is_left_as_it_is():
+    teacher = nn.Sequential(nn.BatchNorm2d(1), load_teacher("vdsr-small")).train()
+    teacher.forward = lambda lr, scale: teacher[1](teacher[0](lr), scale)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    verdict = check_teacher(teacher, (2,))
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert verdict.methods == () and not next(f for f in verdict.findings if f.what == "repeats").well
+
+
 def test_teacher_that_invents_does_not_shrink_back_and_should_get_drawn_images():
     verdict = check_teacher(Wrapped(after=lambda sr, s: sr.roll(3, dims=-1)), (2,))
     assert not next(f for f in verdict.findings if f.what == "L_R").well

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from itertools import islice
@@ -98,6 +99,41 @@ def test_teacher_that_has_changed_is_refused(teacher, tmp_path):
         runs.open_run(folder)
 
 
+@pytest.mark.parametrize("change", ["added", "taken away", "changed", "none"])
+def test_pictures_that_have_changed_are_refused(change, teacher, photos, tmp_path):
+    Image.radial_gradient("L").save(photos / "two.png")
+    folder = stopped(tmp_path / "run", job(teacher, "real", images=str(photos)))
+    if change == "added":
+        Image.radial_gradient("L").save(photos / "three.png")
+    elif change == "taken away":
+        (photos / "two.png").unlink()
+    elif change == "changed":
+        Image.linear_gradient("L").save(photos / "two.png")
+    (photos / "notes.txt").write_text("no picture")
+    if change == "none":
+        assert runs.open_run(folder).carry_out()["steps"] == 4
+        return
+    with pytest.raises(TrainingError, match=r"the pictures in .*photos have changed since this run began"):
+        runs.open_run(folder)
+
+
+def test_while_a_process_is_at_work_in_a_folder_others_are_kept_out(teacher, tmp_path):
+    """They would take away what it is writing, and write each other's checkpoints."""
+    folder = stopped(tmp_path / "run", job(teacher))
+    work = f"lock = hold({str(folder)!r}); print('held', flush=True); sys.stdin.read()"
+    work = f"import sys; from dfkd.running.locks import hold; {work}"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        half_written = folder / ".checkpoint.pt.abcdefgh"
+        half_written.touch()
+        for begin in (lambda: runs.open_run(folder), lambda: runs.start_run(folder, job(teacher))):
+            with pytest.raises(TrainingError, match=r"at work in|holds a run already"):
+                begin()
+        assert half_written.exists()
+        other.kill()
+    assert runs.open_run(folder).carry_out()["steps"] == 4 and not half_written.exists()
+
+
 def test_relative_teacher_is_found_from_another_folder(teacher, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = stopped(tmp_path / "run", job("teachers/own.safetensors"))
@@ -151,7 +187,7 @@ def test_what_a_kill_left_unfinished_is_cleared_away(teacher, tmp_path):
     for name in ("checkpoint.pt", "curves.csv", "config.json", "record.json", "student.safetensors"):
         (folder / f".{name}.0a1b2c3d").touch()
     runs.open_run(folder)
-    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == [".lock"]
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,8 @@ def ended(folder: Path, script: str, *arguments: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method, more, atol", [
-    ("dead-leaves", {}, 1e-5), ("dfsr", {}, 1e-5), ("cmi", {}, 1e-5), ("dead-leaves", {"parts": 2}, 1e-5),
-    ("cmi", {"parts": 2, "reuse": 2}, 1e-5), ("dfsr+", {}, 1e-4),
+    ("dead-leaves", {}, 1e-5), ("dfsr", {}, 1e-5), ("cmi", {}, 2e-4), ("dead-leaves", {"parts": 2}, 1e-5),
+    ("cmi", {"parts": 2, "reuse": 2}, 2e-4), ("dfsr+", {}, 1e-4),  # rounding decides the sign of small gradients of h
 ])  # fmt: skip
 def test_two_processes_with_half_the_batch_each_equal_one(method, more, atol, tmp_path):
     ended(tmp_path, ALONE, method, str(tmp_path / "one"), repr(more))
@@ -181,6 +181,13 @@ def test_more_processes_than_a_processor_can_run_are_refused(monkeypatch):
     monkeypatch.setattr("lightning_fabric.Fabric.launch", lambda self: pytest.fail("launched"))
     with pytest.raises(TrainingError, match=r"100000 processes on one machine's processor: \d+ at most"):
         launch(100_000)
+
+
+def test_more_gpus_than_there_are_are_refused(monkeypatch):
+    accelerator = "lightning_fabric.accelerators.cuda.CUDAAccelerator"
+    monkeypatch.setattr(f"{accelerator}.is_available", lambda: True)
+    with pytest.raises(TrainingError, match=r"99 devices of kind cuda on 1 nodes: You requested gpu"):
+        launch(99, accelerator="cuda")
 
 
 def test_whoever_waits_for_other_machines_says_so(monkeypatch, capsys):

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from dfkd.cli import app
-from dfkd.errors import CheckpointError, UnknownName
+from dfkd.errors import CheckpointError, DfkdError, UnknownName
 from dfkd.networks.vdsr import VDSR
 from dfkd.networks.zoo import save_model
 from dfkd.pixels.benchmarks import VDSR_CHECKPOINT
@@ -103,6 +103,21 @@ def test_record_file_with_its_curve_beside_it(copy, tmp_path):
     shutil.move(copy / "curves.csv", tmp_path / "mine.csv")
     record, curve = records.find(tmp_path / "mine.json")
     assert record["steps"] == curve["step"][-1] == 100
+
+
+@pytest.mark.parametrize("wrong", [{"processes": None}, {"device": None}, {"processes": "two"}, {"start": 3}])
+def test_a_record_with_nonsense_in_it_is_refused_in_one_line(wrong, copy):
+    for name in ("record.json", "config.json"):
+        change(copy / name, lambda content: content.update(wrong))
+    assert isinstance(invoke("verify", copy).exception, DfkdError)
+
+
+@pytest.mark.parametrize(
+    "record, role", [("vdsr-half-best", "start"), ("vdsr-small", "start"), ("vdsr-small", "teacher")]
+)
+def test_a_network_that_the_run_never_had_is_refused(record, role):
+    result = invoke("verify", record, f"--{role}", "vdsr-half-cmi")
+    assert isinstance(result.exception, DfkdError) and f"had no {role}: leave out --{role}" in str(result.exception)
 
 
 @pytest.fixture
