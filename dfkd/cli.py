@@ -184,9 +184,8 @@ def distill(
 
 def _refuse_beside_resume(typed: list[str]) -> None:
     if typed:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
         raise TrainingError(
-            f"a run goes on as it began: leave out {options}; to train a finished student further, give --start"
+            f"a run goes on as it began: leave out {', '.join(typed)}; to train a finished student on, give --start"
         )
 
 
