@@ -35,6 +35,7 @@ CHAPTERS = [pytest.param(path, id=path.stem) for path in notebooks()]
 PAGES = [pytest.param(path, id=path.stem) for path in pages()]
 
 LONGEST_CELL, MEDIAN_CELL = 25, 6
+MOST_WORDS = 4000  # of a chapter's text
 LONGEST_LINE = 92  # letters that fit beside the two sidebars of a page 1280 pixels wide
 MIN_EXERCISES = 3
 WORDS_A_MINUTE, CODE_LINES_A_MINUTE = 200, 12
@@ -183,6 +184,11 @@ def test_glossary_is_in_order_and_without_formulas():
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapters_are_read_in_one_sitting(chapter):
+    assert sum(len(cell.source.split()) for cell in cells(chapter, "markdown")) <= MOST_WORDS
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_a_chapter_leads_to_the_glossary_once_for_each_term(chapter):
     marked = terms(prose(chapter))
     assert len(marked) > 3
@@ -217,6 +223,7 @@ def test_widgets_are_stored_with_what_moves_them(chapter):
     for cell in cells(chapter, "code"):
         stored = "".join(str(output.get("data", {}).get("text/html", "")) for output in cell.outputs)
         assert broken_widgets(stored) == [], cell.source
+        assert "dfkd-framed" in stored or "dfkd-slider" not in stored, "stored by an older slider: " + cell.source
         made = re.search(r"\b(slider|before_after|questions)\(", cell.source)
         assert "dfkd-widget" in stored or not made, cell.source
 

@@ -32,10 +32,10 @@ def test_pages_open_from_disk_too(page_opener, pages, offline):
 
 @pytest.mark.parametrize(
     ("width", "dark"),
-    [(380, False), (380, True), (485, False)],  # at 485 headings have their links, on a telephone they have none
-    ids=["380-light", "380-dark", "485-light"],
+    [(width, dark) for width in (380, 485, 1280) for dark in (False, True)],  # on a telephone headings have no links
+    ids=[f"{width}-{theme}" for width in (380, 485, 1280) for theme in ("light", "dark")],
 )
-def test_no_page_scrolls_sideways_on_a_narrow_screen(page_opener, pages, width, dark):
+def test_no_page_scrolls_sideways(page_opener, pages, width, dark):
     excess = {}
     for path in pages:
         opened = page_opener(path, width=width, height=800, dark=dark)
