@@ -90,11 +90,13 @@ pdf: packages
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
 
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) # macOS has a make from before it
+
 # Each part runs even when one before it failed, so that one run tells everything. Chapters and unit tests share two cores, a
 # thread each; what the chapters made is what the book shows, and the last tests look at the book.
 test: packages
 	@failed=; \
-	$(MAKE) --no-print-directory --keep-going -j2 --output-sync=target chapters units || failed="$$failed chapters-or-units"; \
+	$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) chapters units || failed="$$failed chapters-or-units"; \
 	$(MAKE) --no-print-directory --keep-going book pages || failed="$$failed book-or-pages"; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; else echo "All checks passed."; fi
 

@@ -27,6 +27,7 @@ from dfkd.networks.foreign import need_spandrel
 from dfkd.pixels.benchmarks import fetch, training_files
 from dfkd.running import records
 from dfkd.seeds import seeded, stream
+from dfkd.writing import replacing
 
 SCALE, CHANNELS = 2, 24
 STEPS, BATCH, PATCH, LR, WARM_UP, CLIP, SEED = 4000, 16, 48, 2e-3, 60, 0.4, 0
@@ -62,8 +63,8 @@ def train(path: Path) -> dict:
         loss.backward()
         nn.utils.clip_grad_norm_(span.parameters(), CLIP)
         soap.step()
-    path.parent.mkdir(exist_ok=True)
-    torch.save({"params": span.eval().state_dict()}, path)
+    with replacing(path) as file:
+        torch.save({"params": span.eval().state_dict()}, file)
     settings = {"steps": STEPS, "batch": BATCH, "patch": PATCH, "lr": LR, "seed": SEED}
     return settings | {"cpu_seconds": round(time.process_time() - started)}
 
@@ -71,7 +72,7 @@ def train(path: Path) -> dict:
 def main() -> None:
     path, folder = ROOT / "runs" / TEACHER, ROOT / "runs" / NAME
     notes = ROOT / "runs" / "span.json"
-    if not path.exists():
+    if not (path.exists() and notes.exists()):
         records.write_json(notes, train(path))
     dfkd("check-teacher", f"runs/{TEACHER}")
     if not (folder / "record.json").exists():

@@ -1,8 +1,8 @@
 """Keep a few of the images that the students of the comparison learnt from: what had the generators come to draw?
 
 Generators are read from the checkpoints of finished runs (see distil_students.py); noise, the untrained generator and
-dead leaves are what they were from the start. Of each, 16 images a scale, as bytes. Where the folder of a run is not at
-hand, what the record has of it stays.
+dead leaves are what they were from the start. Of each, 16 images a scale, as bytes. Where the folder of a finished run
+is not at hand, what the record has of it stays.
 
     python book/_scripts/measure_generated.py
 """
@@ -29,7 +29,7 @@ def main() -> None:
     sources = {method: make_source(configure(method), VDSR(4, 1)) for method in ("noise", "untrained")}
     sources["leaves"] = make_source(configure("dead-leaves"), VDSR(4, 1))
     for name, run in RUNS.items():
-        if (ROOT / "runs" / run).exists():
+        if (ROOT / "runs" / run / "record.json").exists():
             sources[name] = runs.open_run(ROOT / "runs" / run).task.source
     drawn = records.read_json(RECORD)["sources"] | {
         name: {f"x{scale}": as_bytes(source.sample(IMAGES, scale)) for scale in (2, 3, 4)}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,22 @@ def side_by_side(
     if not workers:
         yield from ((item, measure(item)) for item in items)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        waiting = {pool.submit(measure, item): item for item in items}
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _one_thread_each)
+    waiting = {pool.submit(measure, item): item for item in items}
+    try:
         for done in as_completed(waiting):
             yield waiting[done], done.result()
+    except BaseException:  # a Ctrl-C, or an item that failed: nobody would write down what the others find
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+def _one_thread_each() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; the parent ends us
+    torch.set_num_threads(1)
 
 
 def fill(
@@ -103,6 +116,8 @@ def fill(
             to_do.append(entry)
     for values, found in side_by_side(measure, map(key, to_do), workers):
         begun = next(entry for entry in to_do if key(entry) == values)
+        if file.exists():  # another process may be filling it, too
+            record = records.read_json(file) | said
         record[under].append({**begun, **found})
         record["finished"] = records.now()
         records.write_json(file, record)

@@ -1,16 +1,22 @@
 """What the scripts that make records share: a record is filled entry by entry, and nothing in it is measured twice."""
 
 import json
+import time
 
 import choose_step_sizes
+import measure_benchmarks
 import measure_diversity
 import measure_equal_seconds
 import measure_scoreboard
 import measure_seeds
+import measure_slicing
 import measuring
 import pytest
 from measuring import fill, side_by_side
 
+from dfkd.errors import DataError
+from dfkd.method.sources import DeadLeavesSource
+from dfkd.networks.zoo import load_teacher
 from dfkd.running.records import read_json
 
 WANTED = [{"row": row, "seed": seed} for seed in (0, 1) for row in ("a", "b")]
@@ -61,6 +67,58 @@ def test_what_lacks_a_name_is_told_apart_too(tmp_path):
 def test_processes_measure_the_same(tmp_path):
     found = dict(side_by_side(measured, ["a", "bcd"], 2))
     assert found == dict(side_by_side(measured, ["a", "bcd"], 0)) == {"a": {"length": 1}, "bcd": {"length": 3}}
+
+
+def slow(item: int) -> int:
+    time.sleep(0.3)
+    if item == 2:
+        raise ValueError("the third one fails")
+    return item
+
+
+@pytest.mark.slow
+def test_an_item_that_fails_stops_the_others():
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="the third one fails"):
+        list(side_by_side(slow, range(200), 2))
+    assert time.monotonic() - started < 25  # all of them would take thirty seconds
+
+
+def test_what_another_process_wrote_meanwhile_stays(tmp_path):
+    file = tmp_path / "record.json"
+
+    def measure(run):
+        if run == ("a", 0):
+            fill(file, {}, [{"row": "other", "seed": 0}], measured, by=("row", "seed"), workers=0)
+        return {}
+
+    record = fill(file, {}, WANTED, measure, by=("row", "seed"), workers=0)
+    assert [run["row"] for run in record["runs"]] == ["other", "a", "b", "a", "b"] and record == read_json(file)
+
+
+@pytest.fixture
+def tiny_ways(monkeypatch):
+    """The chapter's cells for the script on slicing, with the book's teacher."""
+    return measure_slicing.chapter(load_teacher("vdsr-small"))
+
+
+@pytest.mark.parametrize("fit", [False, True])
+def test_the_ways_of_slicing_of_chapter_10_run_in_their_script(fit, tiny_ways):
+    some = tiny_ways["look"](DeadLeavesSource(side=96, pool=1), 6)
+    assert tiny_ways["slice_badly"](some, 8, fit=fit).width == 8
+
+
+def test_benchmarks_that_cannot_be_read_do_not_empty_the_record(monkeypatch):
+    before = measure_benchmarks.RECORD.read_bytes()
+    monkeypatch.setattr(measure_benchmarks, "load_model", lambda name: None)
+
+    def gone(*_):
+        raise DataError("no network")
+
+    monkeypatch.setattr(measure_benchmarks, "evaluate", gone)
+    with pytest.raises(SystemExit, match="Set14, Set5"):
+        measure_benchmarks.main()
+    assert measure_benchmarks.RECORD.read_bytes() == before
 
 
 COMPLETE = [
