@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import choose_step_sizes
 import measure_benchmarks
@@ -12,12 +13,18 @@ import measure_seeds
 import measure_slicing
 import measuring
 import pytest
+import typer
+from distil_students import STUDENTS
 from measuring import fill, side_by_side
+from typer.testing import CliRunner
 
+from dfkd.cli import app
 from dfkd.errors import DataError
+from dfkd.method.settings import read_config
 from dfkd.method.sources import DeadLeavesSource
+from dfkd.networks.vdsr import VDSR
 from dfkd.networks.zoo import load_teacher
-from dfkd.running.records import read_json
+from dfkd.running.records import load_record, read_json
 
 WANTED = [{"row": row, "seed": seed} for seed in (0, 1) for row in ("a", "b")]
 
@@ -119,6 +126,30 @@ def test_benchmarks_that_cannot_be_read_do_not_empty_the_record(monkeypatch):
     with pytest.raises(SystemExit, match="Set14, Set5"):
         measure_benchmarks.main()
     assert measure_benchmarks.RECORD.read_bytes() == before
+
+
+RECORDED = [
+    name for name, typed in STUDENTS.items()
+    if (measuring.RECORDS / f"{name}.json").exists() and "--minutes" not in typed
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_student_made_again_has_the_settings_of_its_record(name, monkeypatch):
+    """Also one of the first edition, which warmed up otherwise."""
+    asked = []
+
+    def note(folder, job, save_every, team=None):
+        asked.append(job)
+        raise typer.Exit
+
+    monkeypatch.setattr("dfkd.cli.runs.start_run", note)
+    for place in ("dfkd.cli.zoo.load_teacher", "dfkd.running.jobs.load_teacher"):
+        monkeypatch.setattr(place, lambda name: VDSR(64, 18))
+    CliRunner().invoke(app, ["distill", *STUDENTS[name].split()])
+    mine, its = asked[0].config, read_config(load_record(name)["config"])
+    assert mine.warm_up_updates(mine.steps) == its.warm_up_updates(its.steps)
+    assert replace(mine, warm_up=None) == replace(its, warm_up=None)
 
 
 COMPLETE = [
