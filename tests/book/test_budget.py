@@ -11,12 +11,12 @@ from budget import LIMITS, complaints
 
 
 def test_complaints_name_the_chapter_and_the_limit():
-    cheap, dear = {"cpu": 10, "mb": 100}, {"cpu": 200, "mb": 2100}
+    cheap, dear = {"cpu": 10, "mb": 100}, {"cpu": 300, "mb": 2100}
     assert complaints({"01": cheap, "02": cheap}, LIMITS) == []
     said = complaints({"01": cheap, "02": dear}, LIMITS)
-    assert said == ["02: chapter-cpu is 200.0, limit 180", "02: chapter-mb is 2100.0, limit 2000"]
-    nine = {str(number): {"cpu": 150, "mb": 1} for number in range(9)}
-    assert complaints(nine, LIMITS) == ["the book: book-cpu is 1350.0, limit 1200"]
+    assert said == ["02: chapter-cpu is 300.0, limit 270", "02: chapter-mb is 2100.0, limit 2000"]
+    nine = {str(number): {"cpu": 250, "mb": 1} for number in range(9)}
+    assert complaints(nine, LIMITS) == ["the book: book-cpu is 2250.0, limit 1800"]
 
 
 @pytest.mark.slow
