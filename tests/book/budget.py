@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-# A free Binder machine: 90 s on two cores a chapter and 10 min the book; 2 GB. Seconds have a margin of three: a processor
-# without AVX-512, and busy with something else, took twice as long as the others that we met.
+# A free Binder machine: 90 s on two cores a chapter and 10 min the book; 2 GB. Seconds have a margin of three: a
+# processor without AVX-512, and busy with something else, took twice as long as the others that we met.
 LIMITS = {"chapter-cpu": 270, "book-cpu": 1800, "chapter-mb": 2000}
 
 ASK = """
