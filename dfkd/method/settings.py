@@ -216,8 +216,8 @@ def require_kinds(settings: type, values: dict[str, Any]) -> None:
     """
     for name, kind in get_type_hints(settings).items():
         if name in values and not _is_a(values[name], kind):
-            endless = type(values[name]) is float and not math.isfinite(values[name])
-            hint = "; give a finite number" if endless else ""
+            wanted = {"float": "a finite number", "int": "a whole number", "bool": "true or false", "str": "a word"}
+            hint = next((f"; give {words}" for part, words in wanted.items() if part in str(kind)), "")
             raise TrainingError(f"{name} cannot be {values[name]!r:.60}{hint}")
 
 
