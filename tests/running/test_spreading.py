@@ -96,8 +96,8 @@ def ended(folder: Path, script: str, *arguments: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method, more, atol", [
-    ("dead-leaves", {}, 1e-5), ("dfsr", {}, 1e-5), ("cmi", {}, 2e-4), ("dead-leaves", {"parts": 2}, 1e-5),
-    ("cmi", {"parts": 2, "reuse": 2}, 2e-4), ("dfsr+", {}, 1e-4),  # rounding decides the sign of small gradients of h
+    ("dead-leaves", {}, 1e-5), ("dfsr", {}, 1e-5), ("cmi", {}, 1e-4), ("dead-leaves", {"parts": 2}, 1e-5),
+    ("cmi", {"parts": 2, "reuse": 2}, 1e-4), ("dfsr+", {}, 1e-4),  # 6e-5 apart on a processor without AVX-512
 ])  # fmt: skip
 def test_two_processes_with_half_the_batch_each_equal_one(method, more, atol, tmp_path):
     ended(tmp_path, ALONE, method, str(tmp_path / "one"), repr(more))
