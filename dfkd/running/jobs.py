@@ -163,7 +163,7 @@ class DistillJob:
 
     @property
     def networks(self) -> list[str]:
-        """Those it reads: the teacher, and the student it goes on from."""
+        """The networks it reads, which are the teacher and the student it goes on from."""
         return [self.teacher, *([self.start] if self.start else [])]
 
     @property
