@@ -6,8 +6,11 @@ the best student and a runtime as well, and takes whole photographs.
 """
 
 import base64
+import hashlib
+import inspect
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,19 +66,20 @@ def data() -> dict:
 
 def whole(folder: Path) -> dict:
     """What photograph.js reads: networks on colour as ONNX files, written unless an earlier build has them."""
-    from dfkd.networks.onnx import export_onnx
-    from dfkd.networks.photographs import Colour
+    from dfkd.networks import onnx, photographs
     from dfkd.networks.weights import fingerprint
     from dfkd.networks.zoo import load_model
 
     model, networks = load_model(WHOLE), []
-    mark = fingerprint(model.state_dict())[:8]
+    # A change of the weights, or of the code that exports them, is another file: a page must not show an earlier one's.
+    code = "".join(inspect.getsource(module) for module in (onnx, photographs, sys.modules[type(model).__module__]))
+    mark = fingerprint(model.state_dict())[:8] + hashlib.sha256(code.encode()).hexdigest()[:4]
     for old in set(folder.glob("networks/*")) - set(folder.glob(f"networks/*-{mark}.onnx")):
         old.unlink()
     for scale in SCALES:
         file = f"networks/{WHOLE}-x{scale}-{mark}.onnx"
         if not (folder / file).exists():
-            export_onnx(Colour(model), folder / file, scale, channels=3)
+            onnx.export_onnx(photographs.Colour(model), folder / file, scale, channels=3)
         networks.append({"scale": scale, "file": file, "margin": max(model.reach(scale), CHROMA)})
     return {"name": WHOLE, "runtime": RUNTIME, "networks": networks}
 
