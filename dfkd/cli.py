@@ -501,6 +501,7 @@ def bench(
 @app.command()
 def models() -> None:
     """List the networks that have a name."""
+    wide = max(map(len, zoo.names()))
     for name in zoo.names():
         entry = zoo.describe(name)
-        typer.echo(f"{name:<18} {entry.role:<9} {entry.summary}")
+        typer.echo(f"{name:<{wide}} {entry.role:<9} {entry.summary}")

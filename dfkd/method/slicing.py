@@ -116,10 +116,12 @@ def choose_channels(activations: Tensor, following: nn.Conv2d, width: int, rng: 
     """
     from scipy.linalg import qr  # torch has none with pivoting
 
-    columns = activations.transpose(0, 1).flatten(1).T  # [positions, channels]
-    some = torch.randperm(len(columns), generator=rng)[:POSITIONS].to(columns.device)
+    columns = activations.flatten(2)  # [images, channels, positions]
+    images, _, positions = columns.shape
+    some = torch.randperm(images * positions, generator=rng)[:POSITIONS].to(columns.device)
+    seen = columns[some // positions, :, some % positions]  # [POSITIONS, channels]
     heard = following.weight.transpose(0, 1).flatten(1).norm(dim=1)  # [channels]
-    _, order = qr((columns[some] * heard).double().cpu().numpy(), mode="r", pivoting=True)
+    _, order = qr((seen * heard).double().cpu().numpy(), mode="r", pivoting=True)
     return sorted(np.asarray(order[:width]).tolist())
 
 
