@@ -26,6 +26,8 @@ BEST = {
 LONG = {"optim": "soap", "reuse": 4, "imitation-steps": 20, "precision": "bfloat16", "steps": 12_000}
 # The paper's losses, generator and memory from a random start; the departures are the preset's and 'stretch'.
 CMI = {"method": "cmi+", "stretch": 3} | LONG
+# It goes on from there, with a new anneal, every answer fresh.
+LONGER = {"start": "vdsr-half-cmi-12000"} | CMI | {"lr": 8e-4, "reuse": 1, "steps": 20_000, "seed": 1}
 PRINTED = {"method": "cmi"} | LONG
 
 
@@ -38,7 +40,8 @@ STUDENTS = {
     "vdsr-half-6000": f"{FIRST} --steps 6000 --warm-up 0.0167",
     "vdsr-half-12500": f"{FIRST} --steps 12500 --warm-up 0.008 --reuse 4",
     "vdsr-half-best": options(BEST),
-    "vdsr-half-cmi": options(CMI),
+    "vdsr-half-cmi-12000": options(CMI),
+    "vdsr-half-cmi": options(LONGER),
     "vdsr-half-cmi-printed": options(PRINTED),
     "vdsr-half-cmi-30-minutes": "--teacher vdsr --method cmi --minutes 30",  # as many steps as its machine managed
     "vdsr-half-noise": f"{ROW} --method noise",
@@ -50,7 +53,7 @@ STUDENTS = {
         "--teacher vdsr --steps 3000 --warm-up 0.0333 --lr 1e-3 --precision bfloat16 --method dead-leaves"
     ),
 }
-WITH_WEIGHTS = ("vdsr-half-best", "vdsr-half-cmi")
+WITH_WEIGHTS = ("vdsr-half-best", "vdsr-half-cmi-12000", "vdsr-half-cmi")
 
 
 def dfkd(*arguments: str) -> None:

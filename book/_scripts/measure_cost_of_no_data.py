@@ -23,11 +23,11 @@ WIDTH, STEPS, SEEDS = 32, 2000, (0, 1, 2)
 SOURCES = {"drawn": {"method": "dead-leaves", "textured": BEST["textured"]}, "photographs": {"method": "real"}}
 
 
-def outcome(run: tuple[str, int]) -> dict:
+def outcome(run: tuple[str, int], steps: int = STEPS) -> dict:
     """Train on a source with a seed: scores and cost."""
     name, seed = run
     shared = {setting: value for setting, value in BEST.items() if setting not in ("method", "textured")}
-    config, teacher = configure(**shared | SOURCES[name] | {"steps": STEPS, "seed": seed}), load_teacher("vdsr")
+    config, teacher = configure(**shared | SOURCES[name] | {"steps": steps, "seed": seed}), load_teacher("vdsr")
     started = time.process_time()
     source = make_source(config, teacher, read_pictures(None, config.patch) if name == "photographs" else None)
     task = Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)

@@ -20,7 +20,7 @@ from dfkd.running import records, runs
 
 RECORD = RECORDS / "generated.json"
 IMAGES = 16
-RUNS = {"dfsr": "vdsr-half-dfsr", "cmi": "vdsr-half-cmi-9000", "mended": "vdsr-half-cmi"}
+RUNS = {"dfsr": "vdsr-half-dfsr", "cmi": "vdsr-half-cmi-9000", "mended": "vdsr-half-cmi-12000"}
 ORDER = ("noise", "untrained", *RUNS, "leaves")
 
 
