@@ -6,8 +6,9 @@ them with three (``python book/_scripts/measure_scoreboard.py``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -132,6 +133,40 @@ def standings(*rows: str) -> str:
     lines = [f"{'dB on four photographs':26} {'x2':^10} {'x3':^10} {'x4':^10}".rstrip()]
     for row in ("bicubic", *(pick("row", row, (FILTER, *ROWS)) for row in rows), "teacher"):
         lines.append(f"{row:26} {' '.join(_cell(_recorded(row, scale)) for scale in SCALES)}".rstrip())
+    return "\n".join(lines)
+
+
+def gains(one: str, other: str) -> dict[str, dict[str, Any]]:
+    """By how much a row of the record 'departures' is above another, seed by seed.
+
+    Args:
+        one: a row of ``book/_scripts/measure_departures.py``.
+        other: what is taken away from it.
+
+    Returns:
+        At each scale, and in the mean over them, what `dfkd.running.summaries.paired` says, in dB.
+
+    Raises:
+        UnknownName: the record has no such row.
+    """
+    runs = load_record("departures")["runs"]
+    for row in (one, other):
+        pick("row", row, sorted({run["row"] for run in runs}))
+    a, b = ({run["seed"]: run["psnr"] for run in runs if run["row"] == row} for row in (one, other))
+    seeds = sorted(a.keys() & b.keys())
+    found = {scale: paired([a[seed][scale] - b[seed][scale] for seed in seeds]) for scale in SCALES}
+    return found | {"mean": paired([mean(a[seed].values()) - mean(b[seed].values()) for seed in seeds])}
+
+
+def gains_table(questions: Mapping[str, tuple[str, str]]) -> str:
+    """Some of `gains` as text, a line a question: mean ± half of the 95 % interval, a star where it leaves zero out."""
+    lines = [f"{'gain, dB, seed by seed':26} {'x2':^13} {'x3':^13} {'x4':^13} {'mean':^13} seeds".rstrip()]
+    for question, rows in questions.items():
+        found = gains(*rows).values()
+        cells = [
+            f"{d['mean']:+.2f} ± {d['high'] - d['mean']:.2f}{'*' if d['low'] * d['high'] > 0 else ' '}" for d in found
+        ]
+        lines.append(f"{question:26} {' '.join(f'{cell:13}' for cell in cells)} {next(iter(found))['seeds']}")
     return "\n".join(lines)
 
 
