@@ -36,7 +36,7 @@ from dfkd.running.provenance import unexplained
 from dfkd.running.spreading import ProcessLost, expect, launch, others_speak
 from dfkd.running.summaries import table
 from dfkd.running.teachers import TeacherSettings
-from dfkd.running.verify import TOLERANCE, described, repeat
+from dfkd.running.verify import TOLERANCE, Verdict, described, repeat
 from dfkd.running.watching import LOGS, Watch, require_log
 from dfkd.writing import replacing, require_place
 
@@ -351,8 +351,18 @@ def verify(
     _tell_of(verdict.unexplained)
     _tell_of_start(job.published())
     if not verdict.holds(tolerance):
-        raise Unconfirmed(f"{record} did not repeat within {tolerance:g}")
+        raise Unconfirmed(f"{record} did not repeat within {tolerance:g}{_told_apart(verdict)}")
     typer.echo(f"{record} repeats")
+
+
+def _told_apart(verdict: Verdict) -> str:
+    if verdict.same_machine:
+        return ""
+    moved = "; ".join(f"{name}: {then}, here {here}" for name, (then, here) in verdict.moved.items())
+    return (
+        f" (it was not made under the same conditions: {moved}. Other processors and versions round otherwise, and "
+        "training amplifies it; --tolerance says what you accept)"
+    )
 
 
 @app.command()

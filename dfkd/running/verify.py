@@ -14,7 +14,8 @@ from dfkd.running import records
 from dfkd.running.jobs import Job, from_anywhere, job_from_dict
 from dfkd.running.provenance import FilesRead, places, unexplained
 
-RECORDED = ("kind", "config", "weights_sha256", "hardware", "versions")  # what a run's record has at least
+CONDITIONS = ("hardware", "versions")  # under which a run was made, beside the device
+RECORDED = ("kind", "config", "weights_sha256", *CONDITIONS)  # what a run's record has at least
 TOLERANCE = 0.01  # other processors and versions round otherwise, and training amplifies it
 
 
@@ -26,7 +27,7 @@ class Verdict:
         rounds, steps: how far it was repeated.
         differences: largest relative difference of each curve from the recorded one.
         weights: whether the weights agree bit for bit; None unless the whole run was repeated.
-        same_machine: whether device, processor, threads and versions are the recorded ones, so that bits should agree.
+        moved: of device, hardware and versions what is not as recorded, each as it was then and as it is here.
         unexplained: files that a data-free run has no business with and that were read nevertheless.
     """
 
@@ -34,8 +35,13 @@ class Verdict:
     steps: int
     differences: dict[str, float]
     weights: bool | None
-    same_machine: bool
+    moved: dict[str, tuple[Any, Any]]
     unexplained: list[str]
+
+    @property
+    def same_machine(self) -> bool:
+        """Whether nothing moved, so that bits should agree."""
+        return not self.moved
 
     def holds(self, tolerance: float = TOLERANCE) -> bool:
         """Whether the record is confirmed: curves within the tolerance, no image read, and equal bits where due."""
@@ -71,11 +77,12 @@ def repeat(
     whole = len(curve["step"]) <= rounds
     if whole:
         weights = fingerprint(task.averaged.module.state_dict()) == record["weights_sha256"]
-    same = (then, record["hardware"], record["versions"]) == (job.device, records.hardware(), records.versions())
+    here = {"hardware": records.hardware(), "versions": records.versions()}
+    moved = _moved(_conditions(then, record), _conditions(job.device, here))
     data_free = record["kind"] == "distill" and record["config"]["method"] != "real"
     foreign = unexplained(places(files.paths), *job.networks) if data_free else []
     return Verdict(
-        len(reports), reports[-1]["step"], _differences(recorded, reports), weights if whole else None, same, foreign
+        len(reports), reports[-1]["step"], _differences(recorded, reports), weights if whole else None, moved, foreign
     )
 
 
@@ -96,6 +103,16 @@ def described(
         if not getattr(job, role, None):
             raise TrainingError(f"this run had no {role}: leave out --{role}")
     return replace(job, **moved)
+
+
+def _conditions(device: str, record: dict[str, Any]) -> dict[str, Any]:
+    parts = (record[name] if isinstance(record[name], dict) else {name: record[name]} for name in CONDITIONS)
+    return {"device": device} | {name: value for part in parts for name, value in part.items()}
+
+
+def _moved(then: dict[str, Any], here: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = [*then, *(name for name in here if name not in then)]
+    return {name: (then.get(name), here.get(name)) for name in names if then.get(name) != here.get(name)}
 
 
 def _differences(recorded: list[dict[str, float]], repeated: list[dict[str, float]]) -> dict[str, float]:

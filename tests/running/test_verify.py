@@ -98,6 +98,17 @@ def test_weights_of_another_run_are_found_out_on_the_same_machine_only(copy):
     assert elsewhere.weights is False and elsewhere.holds()
 
 
+def test_a_run_made_elsewhere_is_told_from_one_that_is_wrong(copy):
+    change(copy / "record.json", lambda record: record["config"].update(seed=1))
+    assert "same conditions" not in str(invoke("verify", copy, "--rounds", 1).exception)
+    here = records.hardware()["processor"]
+    change(copy / "record.json", lambda record: record["hardware"].update(processor="another"))
+    said = str(invoke("verify", copy, "--rounds", 1).exception)
+    assert f"processor: another, here {here}." in said and "--tolerance" in said and "torch" not in said
+    change(copy / "record.json", lambda record: record.update(versions="none"))
+    assert "versions: none, here None" in str(invoke("verify", copy, "--rounds", 1).exception)
+
+
 def test_record_file_with_its_curve_beside_it(copy, tmp_path):
     shutil.move(copy / "record.json", tmp_path / "mine.json")
     shutil.move(copy / "curves.csv", tmp_path / "mine.csv")
