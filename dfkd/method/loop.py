@@ -41,7 +41,7 @@ class Distillation:
         part, round: where the run stands; k and the count of rounds within the part.
 
     Raises:
-        TrainingError: a student that cannot grow, with more than one part.
+        TrainingError: with more than one part, a student that cannot grow or has not the blocks of the first part.
     """
 
     def __init__(
@@ -51,14 +51,18 @@ class Distillation:
             raise TrainingError(f"{type(student).__name__} has no grow(); train it with parts=1")
         if not any(parameter.requires_grad for parameter in student.parameters()):  # load_student gives frozen ones
             student.requires_grad_(True).train()
-        # On CPUs convolutions are half as fast again in this layout.
-        self.teacher = teacher.to(memory_format=torch.channels_last).requires_grad_(False).eval()
-        self.student = student.to(memory_format=torch.channels_last)
+        self.teacher, self.student = _laid_out(teacher).requires_grad_(False).eval(), _laid_out(student)
         self.source, self.config, self.team = source, config, team
         self.answers = Answers(config.reuse, pool_size(config.steps, config.reuse), seed=config.seed)
         self._recipe = RECIPES[config.optim]
         self.part = self.round = 0
         self._sizes = split(config.blocks, config.parts)
+        begun = getattr(student, "blocks", self._sizes[0])
+        if config.parts > 1 and begun != self._sizes[0]:
+            raise TrainingError(
+                f"a student that is to have {config.blocks} blocks after {config.parts} parts begins with "
+                f"{self._sizes[0]}, this one with {begun}; make it with dfkd.make_student"
+            )
         self._rng, self._growth_rng = stream(config.seed, "scales"), stream(config.seed, "growth")
         self._restart_optimiser()
 
@@ -180,7 +184,7 @@ class Distillation:
         """Factor on the generator's step size: its schedule, where it has one, never starts anew."""
         if self.config.optim != "paper" and not getattr(self.config.source, "anneal", False):
             return 1.0
-        return self._recipe.schedule(self.step - 1, self.config.rounds * self.config.imitation_steps, 0)
+        return self._recipe.schedule(max(0, self.step - 1), self.config.rounds * self.config.imitation_steps, 0)
 
     def _restart_optimiser(self) -> None:
         self.optimiser = self._recipe.make(self.student.parameters(), self.config.student_lr)
@@ -238,6 +242,13 @@ class Distillation:
         self.answers.load_state_dict(state["answers"], next(self.student.parameters()).device)
         self._rng.set_state(state["rng"])
         self._growth_rng.set_state(state["growth_rng"])
+
+
+def _laid_out(network: nn.Module) -> nn.Module:
+    """In the layout in which convolutions are half as fast again on CPUs; volumes, [..., d, h, w], have no such."""
+    if any(weights.dim() > 4 for weights in (*network.parameters(), *network.buffers())):
+        return network
+    return network.to(memory_format=torch.channels_last)
 
 
 def whole_number(value: Any, most: int) -> int:

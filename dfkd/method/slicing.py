@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, unfold
 
-from dfkd.errors import TrainingError
+from dfkd.errors import TrainingError, pick
 from dfkd.method.sources import Source
 from dfkd.networks.base import Network
 from dfkd.networks.edsr import EDSR
@@ -46,6 +46,7 @@ def slice_teacher(
 
     Raises:
         TrainingError: the teacher is neither, or has no more channels than are to be kept.
+        UnknownName: an EDSR has no such scale.
     """
     blocks = isinstance(teacher, EDSR)
     if not blocks and not hasattr(teacher, "stack"):
@@ -54,6 +55,8 @@ def slice_teacher(
             "only a plain stack of convolutions such as VDSR, or residual blocks of two as in EDSR, can be sliced, not "
             f"a {name}; start with init='random'"
         )
+    for scale in scales if blocks else ():
+        pick("scale", scale, teacher.scales)
     has = teacher.inner if blocks else teacher.width
     if not 0 < width < has:
         raise TrainingError(f"cannot keep {width} of the teacher's {has} channels; choose fewer")

@@ -53,12 +53,16 @@ class TeacherFeatures(nn.Module):
     @contextmanager
     def _recording(self):
         maps: list[Tensor] = []
-        layers = [self.teacher[0].get_submodule(name) for name in self.layers]
 
-        def keep(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+        def keep(name: str, output: Tensor) -> None:
+            if not _has_positions(output):
+                raise TrainingError(f"layer {name!r} gives no maps [batch, channels, height, width]; name another")
             maps.append(output.to(torch.float32, copy=True))  # what follows may be done in place
 
-        hooks = [layer.register_forward_hook(keep) for layer in layers]
+        hooks = [
+            self.teacher[0].get_submodule(name).register_forward_hook(lambda *args, name=name: keep(name, args[2]))
+            for name in self.layers
+        ]
         try:
             yield maps
         finally:
@@ -93,12 +97,25 @@ def _serves(network: nn.Module, scale: int) -> bool:
     return getattr(network, "scales", None) is None or scale in network.scales
 
 
+def _has_positions(output: object) -> bool:
+    """Whether a layer's output is maps, over whose positions there is a mean and a deviation."""
+    return isinstance(output, Tensor) and output.dim() == 4 and output.shape[2:].numel() > 1
+
+
 @torch.no_grad()
 def _convolutions_run(network: nn.Module, scale: int, size: int) -> list[str]:
-    """Names of the convolutions that an image of some size goes through, in the order in which it first does."""
+    """Names of the convolutions that an image of some size goes through, in the order in which it first does.
+
+    Those whose output is one number a channel, as in channel attention, are left out.
+    """
     names: dict[str, None] = {}
+
+    def note(name: str, output: Tensor) -> None:
+        if _has_positions(output):
+            names.setdefault(name)
+
     layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
-    hooks = [layer.register_forward_hook(lambda *_, name=name: names.setdefault(name)) for name, layer in layers]
+    hooks = [layer.register_forward_hook(lambda *args, name=name: note(name, args[2])) for name, layer in layers]
     device = layers[0][1].weight.device if layers else "cpu"
     try:
         network(torch.zeros(1, 1, size, size, device=device), scale)

@@ -69,7 +69,8 @@ class Foreign(nn.Module):
         """
         pick("scale", scale, self.scales)
         height, width = lr.shape[-2:]
-        image = lr if self.channels == 1 else ((255 * lr - 16) / 219).expand(-1, 3, -1, -1)  # luma 16 is black
+        # Luma 16 is black. Copies, because some networks work in place on what they are given (RCAN does).
+        image = lr.clone() if self.channels == 1 else ((255 * lr - 16) / 219).repeat(1, 3, 1, 1)
         if self.padding is None:
             sr = self.model(image)
         else:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from dfkd.errors import ImageError
 from dfkd.networks.base import reach_of
-from dfkd.pixels.colour import as_convolutions, rgb_to_ycbcr, ycbcr_to_rgb
+from dfkd.pixels.colour import as_convolutions, require_unit_range, rgb_to_ycbcr, ycbcr_to_rgb
 from dfkd.pixels.resize import imresize
 
 TILE = 192  # side of a low-resolution tile; at x4 a tile is 768 pixels wide, about 150 MB in a network of 64 channels
@@ -32,9 +32,13 @@ def upscale(model: nn.Module, image: Tensor, scale: int, *, tile: int = TILE, ma
 
     Returns:
         [1, channels, scale * height, scale * width] in [0, 1], on the CPU.
+
+    Raises:
+        ImageError: no such image, bytes, or floats up to 255.
     """
     if image.dim() != 4 or len(image) != 1 or image.shape[1] not in (1, 3, 4):
         raise ImageError(f"upscale takes one image [1, 1 or 3 or 4, height, width], not {tuple(image.shape)}")
+    require_unit_range(image)
     height, width = image.shape[-2:]
     if margin is None:
         margin = reach_of(model, scale) if max(height, width) > tile else 0

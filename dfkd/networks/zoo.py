@@ -207,7 +207,10 @@ def _build(path: Path) -> Network:
         raise CheckpointError(f"{path} does not say how to build its network; write it with dfkd.save_model")
     kind = ARCHITECTURES[description["architecture"]]
     # Compared before a network is made: a file that says it is a million channels wide must not cost their memory.
-    shape = kind.spec_of(weights)
+    try:
+        shape = kind.spec_of(weights)
+    except TypeError as error:  # a number where there should be a matrix
+        raise CheckpointError(f"{path} does not hold the network it describes: {error}") from error
     if shape != {name: description.get(name) for name in shape} or shape["blocks"] < 0:
         held = ", ".join(f"{name} {value}" for name, value in shape.items())
         raise CheckpointError(f"{path} does not hold the network it describes: its weights are those of {held}")

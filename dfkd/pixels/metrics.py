@@ -56,7 +56,7 @@ def _pair(sr: Tensor, hr: Tensor, shave: int) -> tuple[Tensor, Tensor]:
     if 2 * shave >= min(sr.shape[-2:]):
         raise ImageError(f"nothing is left of {tuple(sr.shape)} after shaving {shave} pixels from every side")
     require_unit_range(hr, "the truth")
-    if not sr.is_floating_point() or sr.abs().max() > FAR_OFF:
+    if not sr.is_floating_point() or not sr.abs().max() <= FAR_OFF:  # NaN is not
         require_unit_range(sr, "what is compared with it")
     height, width = sr.shape[-2:]
     sr, hr = (t.detach().cpu().double().clamp(0, 1) for t in (sr, hr))

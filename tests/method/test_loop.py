@@ -1,6 +1,7 @@
 """Algorithm 1: what each stage moves, what a resumed run repeats, how the student grows."""
 
 import copy
+import dataclasses
 import gc
 import weakref
 from collections import Counter
@@ -420,6 +421,31 @@ def test_student_spread_over_processes_does_not_grow():
 def test_student_spread_over_processes_does_not_learn_from_generators(settings):
     with pytest.raises(TrainingError, match="go their own ways"):
         next(spread(run(**settings)).rounds())
+
+
+def test_student_that_is_no_first_part_does_not_grow_past_what_was_asked_for():
+    task = run("noise", parts=2)
+    finished = dataclasses.replace(task.config, parts=1)
+    with pytest.raises(TrainingError, match="begins with 1, this one with 2"):
+        Distillation(teacher(), make_student(finished, 4), NoiseSource(24), task.config)
+
+
+def test_teacher_of_volumes_is_left_in_its_layout():
+    class Volumes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.conv = teacher(), nn.Conv3d(1, 1, 1)
+
+        def forward(self, lr, scale):
+            return self.conv(self.inner(lr, scale)[:, None])[:, 0]
+
+    task = run("noise")
+    Distillation(Volumes(), make_student(task.config, 4), NoiseSource(24), task.config).imitation_step()
+
+
+def test_a_stage_before_the_first_update_is_no_longer_than_the_first():
+    task = run("dfsr", optim="paper")
+    assert task._generator_rate() == 1.0
 
 
 def test_frozen_student_is_thawed_and_goes_on_learning():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dfkd.errors import TrainingError
+from dfkd.errors import TrainingError, UnknownName
 from dfkd.method.settings import configure
 from dfkd.method.slicing import choose_channels, slice_teacher
 from dfkd.method.sources import DeadLeavesSource, NoiseSource
@@ -109,6 +109,11 @@ def test_run_can_start_from_the_teacher():
 def test_only_narrower_students_can_be_cut(width):
     with pytest.raises(TrainingError, match="cannot keep"):
         slice_teacher(VDSR(6, 1), width, leaves())
+
+
+def test_a_scale_that_the_teacher_does_not_serve_is_named_before_anything_is_fitted():
+    with pytest.raises(UnknownName, match="unknown scale 4; choose one of: 2"):
+        slice_teacher(EDSR(6, 1, scales=(2,)), 3, leaves(), scales=(2, 4))
 
 
 def blocks_of_rank(kept: int, idle: int) -> EDSR:

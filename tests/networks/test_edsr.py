@@ -1,13 +1,14 @@
 """A teacher of another design: its shapes, its file, and that it goes through the same loop as VDSR."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import dfkd
-from dfkd.errors import CheckpointError, UnknownName
+from dfkd.errors import CheckpointError, TrainingError, UnknownName
 from dfkd.networks.discriminator import TeacherFeatures, default_layers
 from dfkd.networks.edsr import EDSR
 from dfkd.networks.weights import read_weights, write_weights
@@ -108,6 +109,34 @@ def test_default_layers_are_hidden_ones_that_every_scale_runs():
 def test_default_layers_of_a_teacher_of_one_scale_need_no_other_scale():
     features = TeacherFeatures(EDSR(6, 2, scales=(3,)))
     assert features(torch.rand(2, 1, 8, 8), 3).shape == (2, 3 * 2 * 6)
+
+
+class Attention(nn.Module):
+    """A plain stack with channel attention, whose convolutions see one number a channel."""
+
+    def __init__(self):
+        super().__init__()
+        sizes = [1, 4, 4, 4, 4, 4]
+        self.body = nn.Sequential(*(nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(sizes)))
+        self.squeeze, self.excite = nn.Conv2d(4, 2, 1), nn.Conv2d(2, 4, 1)
+        self.flat, self.tail = nn.Linear(4, 4), nn.Conv2d(4, 1, 3, padding=1)
+
+    def forward(self, lr: Tensor, scale: int) -> Tensor:
+        x = self.body(nn.functional.interpolate(lr, scale_factor=scale))
+        told = self.flat(x.mean((2, 3)))[..., None, None]
+        return self.tail(x * self.excite(self.squeeze(told)).sigmoid())
+
+
+def test_default_layers_have_positions_to_compare():
+    layers = default_layers(Attention())
+    assert all(name.startswith("body") for name in layers)
+    assert TeacherFeatures(Attention(), layers)(torch.rand(2, 1, 8, 8), 2).isfinite().all()
+
+
+@pytest.mark.parametrize("layer", ["squeeze", "flat"])
+def test_a_layer_without_positions_is_refused_by_name(layer):
+    with pytest.raises(TrainingError, match=f"layer '{layer}' gives no maps"):
+        TeacherFeatures(Attention(), (layer,))(torch.rand(2, 1, 8, 8), 2)
 
 
 def test_default_layers_leave_no_hook_behind():

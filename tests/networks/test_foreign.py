@@ -24,6 +24,7 @@ from dfkd.running.checks import check_teacher
 need_spandrel("a test")  # as it is imported by who asks for a network
 from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact  # noqa: E402
 from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet  # noqa: E402
+from spandrel.architectures.RCAN.__arch.rcan_arch import RCAN  # noqa: E402
 from spandrel.architectures.SPAN.__arch.span import SPAN  # noqa: E402
 from spandrel.architectures.SwinIR.__arch.SwinIR import SwinIR  # noqa: E402
 
@@ -40,6 +41,10 @@ def esrgan() -> nn.Module:
     return RRDBNet(num_filters=8, num_blocks=1, scale=2)
 
 
+def rcan() -> nn.Module:
+    return RCAN(scale=2, n_resgroups=2, n_resblocks=2, n_feats=16)  # works in place on what it is given
+
+
 def swinir() -> nn.Module:
     return SwinIR(
         img_size=24, embed_dim=12, depths=[2], num_heads=[2], window_size=8, mlp_ratio=2, upscale=2,
@@ -47,7 +52,7 @@ def swinir() -> nn.Module:
     )  # fmt: skip
 
 
-KINDS = {"RealESRGAN Compact": compact, "SPAN": span, "ESRGAN": esrgan}
+KINDS = {"RealESRGAN Compact": compact, "SPAN": span, "ESRGAN": esrgan, "RCAN": rcan}
 
 
 @pytest.fixture(params=KINDS)
@@ -72,7 +77,7 @@ def test_network_is_recognised_and_gives_luma_of_its_answer_to_grey(file):
     teacher = dfkd.load_teacher(path)
     assert (teacher.name, teacher.scales, teacher.channels) == (name, (2,), 3) and not teacher.training
     lr = 16 / 255 + torch.rand(2, 1, 12, 10) * 219 / 255
-    grey = ((lr * 255 - 16) / 219).expand(-1, 3, -1, -1)
+    grey = ((lr * 255 - 16) / 219).repeat(1, 3, 1, 1)
     with torch.no_grad():
         torch.testing.assert_close(teacher(lr, 2), rgb_to_ycbcr(network(grey))[:, :1], atol=1e-4, rtol=1e-5)
     with pytest.raises(UnknownName, match="unknown scale 3; choose one of: 2"):
@@ -83,6 +88,18 @@ def test_safetensors_from_elsewhere_are_read_too(tmp_path):
     path = tmp_path / "theirs.safetensors"
     save_file(compact().state_dict(), path)
     assert dfkd.load_teacher(path).name == "RealESRGAN Compact"
+
+
+def test_a_grey_network_that_works_in_place_leaves_the_image_alone():
+    class InPlace(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x *= 255
+            return nn.functional.interpolate(x, scale_factor=2) / 255
+
+    lr = torch.rand(1, 1, 8, 8, requires_grad=True)
+    before, sr = lr.detach().clone(), Foreign(InPlace(), 2, channels=1)(lr, 2)
+    torch.testing.assert_close(sr, nn.functional.interpolate(lr, scale_factor=2))
+    assert torch.equal(lr, before)
 
 
 def test_gradients_reach_the_image_and_nothing_is_clamped(file):

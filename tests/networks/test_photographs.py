@@ -105,3 +105,9 @@ def test_reach_of_a_network_that_sees_its_own_pixel_is_zero():
 def test_what_is_no_photo_is_an_error(shape):
     with pytest.raises(ImageError, match="one image"):
         upscale(VDSR(4, 1), torch.rand(shape), 2)
+
+
+@pytest.mark.parametrize("image", [torch.full((1, 1, 8, 8), 200, dtype=torch.uint8), torch.full((1, 3, 8, 8), 200.0)])
+def test_what_is_not_in_the_unit_range_is_an_error(image):
+    with pytest.raises(ImageError, match="divide it by 255"):
+        upscale(VDSR(4, 1), image, 2)

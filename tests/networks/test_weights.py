@@ -462,7 +462,8 @@ def test_wrong_weights_are_an_error_in_one_line(tmp_path):
     path = tmp_path / "m.safetensors"
     good = VDSR(4, 1).state_dict()
     for wrong in ({**good, "body.0.weight": torch.ones(4, 4, 1, 1)}, {**good, "x": torch.ones(1)},
-                  {n: w for n, w in good.items() if n != "tail.weight"}, {"body.0.weight": torch.ones(1)}):  # fmt: skip
+                  {n: w for n, w in good.items() if n != "tail.weight"}, {"body.0.weight": torch.ones(1)},
+                  {**good, "head.weight": torch.tensor(1.0)}):  # fmt: skip
         _saved(path, wrong, **GOOD)
         with pytest.raises(CheckpointError, match="does not hold the network it describes") as error:
             dfkd.load_model(path)

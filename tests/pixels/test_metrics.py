@@ -44,6 +44,14 @@ def test_psnr_by_hand():
     assert psnr(hr + 1, hr) == 0
 
 
+def test_nan_has_no_psnr():
+    hr = torch.rand(1, 1, 8, 8)
+    sr = hr.clone()
+    sr[0, 0, 3, 3] = torch.nan
+    with pytest.raises(ImageError, match="lies in"):
+        psnr(sr, hr)
+
+
 def test_psnr_clips_but_does_not_round():
     hr = torch.full((1, 1, 4, 4), 1.0)
     assert psnr(hr + 0.5, hr) == math.inf
