@@ -37,9 +37,9 @@ ROWS: dict[str, dict] = {
     "cmi+, stretched, three parts": {"method": "cmi+", "parts": 3} | STRETCHED,
     "dead leaves": {"method": "dead-leaves"},
 }
-AGAIN = {
-    "cmi+, stretched": (1, 2), "untrained, exposed, stretched": (1, 2), "dead leaves": (1, 2), "dfsr+, stretched": (1, 2),
-}  # fmt: skip
+AGAIN = dict.fromkeys(
+    ("cmi+, stretched", "untrained, exposed, stretched", "dead leaves", "dfsr+, stretched"), (1, 2)
+)  # fmt: skip
 SAME_SECONDS, AS = ("untrained, exposed, stretched", "dead leaves"), "cmi+, stretched"
 
 
