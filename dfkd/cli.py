@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -49,8 +50,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+LONGEST = 1e6  # minutes, two years
+OUT = "Run folder to make."
 TEACHER, METHOD = "vdsr", "cmi"  # of 'dfkd distill', where none is named
-Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder to make.")]
 Resume = Annotated[Path | None, typer.Option(help="Go on with the run in this folder, as it began.")]
 Images = Annotated[Path | None, typer.Option(help="Folder of pictures.", show_default="the 291 images, fetched")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds between two checkpoints: what a kill can cost.")]
@@ -123,8 +125,10 @@ def distill(
     method: Annotated[
         str | None, typer.Option(help=f"Source of the images: {', '.join(METHODS)}.", show_default=METHOD)
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Instead of --steps: as many as should fit.", min=0.01)] = None,
-    out: Out = Path("runs/distill"),
+    minutes: Annotated[
+        float | None, typer.Option(help="Instead of --steps: as many as should fit.", min=0.01, max=LONGEST)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help=OUT, show_default="runs/distill")] = None,
     resume: Resume = None,
     student: Annotated[
         str | None, typer.Option(help=f"Its shape: {', '.join(zoo.SHAPES)}, or one like vdsr:32x18, edsr:32x8.")
@@ -151,7 +155,7 @@ def distill(
         require_log(log)
     if resume:
         typed = {"teacher": teacher, "method": method, "minutes": minutes, "student": student, "width": width,
-                 "blocks": blocks, "precision": precision, "start": start, "images": images}  # fmt: skip
+                 "blocks": blocks, "precision": precision, "start": start, "images": images, "out": out}  # fmt: skip
         _refuse_beside_resume([*(name for name, value in typed.items() if value is not None), *given])
         processes, kind = runs.team_of(resume)
         team, where = launch(devices or processes // nodes, nodes, device or kind)
@@ -174,11 +178,15 @@ def distill(
     )  # fmt: skip
     if precision is None and team.rank == 0:
         typer.echo(f"computing in {faster} ({why}); --precision decides otherwise", err=True)
+    out = out or Path("runs/distill")
+    runs.require_free(out)  # before anything is sliced or timed
     if minutes:
-        speed = team.mean(torch.tensor(runs.measure_speed(job))).item()
-        job = replace(job, config=replace(job.config, steps=max(1, int(minutes * 60 * speed))))
+        speed, beginning = team.mean(torch.tensor(runs.measure_speed(job))).tolist()
+        steps = max(1, int((60 * minutes - beginning) * speed))
+        job = replace(job, config=replace(job.config, steps=steps))
         if team.rank == 0:
-            typer.echo(f"{speed:.2f} steps a second: {job.config.steps} steps in {minutes:g} minutes", err=True)
+            told = f"{beginning:.0f} seconds to begin, {speed:.2f} steps a second: {steps} steps in {minutes:g} minutes"
+            typer.echo(told, err=True)
     _finish(runs.start_run(out, job, save_every, team), log)
 
 
@@ -200,7 +208,7 @@ def _shape_and_scales(teacher: nn.Module, begun: nn.Module | None, shape: dict) 
 @app.command()
 @with_options(TeacherSettings)
 def train_teacher(
-    out: Out = Path("runs/teacher"),
+    out: Annotated[Path | None, typer.Option("--out", "-o", help=OUT, show_default="runs/teacher")] = None,
     images: Images = None,
     resume: Resume = None,
     save_every: SaveEvery = runs.SAVE_EVERY,
@@ -209,10 +217,12 @@ def train_teacher(
 ) -> None:
     """Train a teacher on real images."""
     if resume:
-        _refuse_beside_resume([*(["images"] if images else []), *given])
+        _refuse_beside_resume([*(["images"] if images else []), *(["out"] if out else []), *given])
         _finish(runs.open_run(resume, device, save_every))
         return
     config = TeacherSettings(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    out = out or Path("runs/teacher")
+    runs.require_free(out)
     folder = str(images.absolute()) if images else None
     job = TeacherJob(
         config, folder, device or "cpu", command=records.command(), started=records.now(),
@@ -228,11 +238,11 @@ def _finish(run: runs.Run, log: str | None = None) -> None:
     try:
         record = run.carry_out()
     except KeyboardInterrupt:
-        command = f"dfkd {job.kind} --resume {run.folder}"
+        command = f"dfkd {job.kind} --resume {_quoted(run.folder)}"
         typer.secho(f"dfkd: stopped; go on with: {command}", err=True, fg="yellow")
         raise typer.Exit(130) from None
     except ProcessLost as error:
-        raise ProcessLost(f"{error}; go on with: dfkd {job.kind} --resume {run.folder}") from error
+        raise ProcessLost(f"{error}; go on with: dfkd {job.kind} --resume {_quoted(run.folder)}") from error
     if run.team.rank:
         return
     typer.echo(f"{run.folder / job.network}.safetensors: {record['summary']}")
@@ -249,7 +259,12 @@ def _finish(run: runs.Run, log: str | None = None) -> None:
 
 def _as_path(folder: Path) -> str:
     """Written so that nobody takes it for the name of a packaged network."""
-    return str(folder) if folder.parent != Path() else f"./{folder}"
+    return _quoted(folder) if folder.parent != Path() else f"./{_quoted(folder)}"
+
+
+def _quoted(folder: Path) -> str:
+    """For a command to be pasted into a shell."""
+    return shlex.quote(str(folder))
 
 
 def _tell_of_start(record: dict) -> None:
@@ -258,11 +273,11 @@ def _tell_of_start(record: dict) -> None:
         typer.secho(words, err=not free, fg=None if free else "yellow")
 
 
-def _tell_of(files: list[str]) -> None:
+def _tell_of(files: list[str], where: str = "") -> None:
     if files:
         typer.secho(f"files a data-free run does not need were read: {', '.join(files)}", err=True, fg="yellow")
     else:
-        typer.echo("no file was read but the teacher's and the package's own")
+        typer.echo(f"{where}no file was read but the teacher's and the package's own")
 
 
 @app.command()
@@ -297,8 +312,9 @@ def sweep(
         raise typer.Exit(130) from None
     found = sweeps.gather(planned, out, errands)
     _compare(found, out)
-    free = [run for run in found["runs"] if run["config"]["method"] != "real"]
-    _tell_of(sorted({file for run in free for file in unexplained(run["files_read"], errands[0].job.teacher)}))
+    if free := [run for run in found["runs"] if run["config"]["method"] != "real"]:
+        read = sorted({file for run in free for file in unexplained(run["files_read"], errands[0].job.teacher)})
+        _tell_of(read, "" if len(free) == len(found["runs"]) else "in the data-free rows ")
     for name, why in failed.items():
         typer.secho(f"failed: {name}: {why}", err=True, fg="red")
     if failed:
@@ -348,8 +364,9 @@ def verify(
         typer.echo(f"  {name:<28} {difference:.2g}")
     if verdict.weights is not None:
         typer.echo(f"  weights of the finished run: {'the same bits' if verdict.weights else 'other bits'}")
-    _tell_of(verdict.unexplained)
-    _tell_of_start(job.published())
+    if job.network == "student" and job.config.method != "real":
+        _tell_of(verdict.unexplained)
+        _tell_of_start(job.published())
     if not verdict.holds(tolerance):
         raise Unconfirmed(f"{record} did not repeat within {tolerance:g}{_told_apart(verdict)}")
     typer.echo(f"{record} repeats")
@@ -485,7 +502,10 @@ def bench(
         list[str] | None, typer.Option(help="Time one image through this network too; repeat for several.")
     ] = None,
     minutes: Annotated[
-        list[float] | None, typer.Option(help="Measure also what is learnt in so many; repeat. Takes four times that.")
+        list[float] | None,
+        typer.Option(
+            help="Measure also what is learnt in so many; repeat. Takes four times that.", min=0.01, max=LONGEST
+        ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="For each of the two loops.", min=1)] = 30.0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the figures to this JSON file.")] = None,

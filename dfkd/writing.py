@@ -27,6 +27,20 @@ def require_place(path: str | os.PathLike) -> None:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def require_folder(folder: str | os.PathLike) -> None:
+    """Find out before long work whether a folder can be made, or be written to; leaves nothing behind.
+
+    Raises:
+        CheckpointError: it cannot be.
+    """
+    folder = Path(folder).absolute()
+    try:
+        with tempfile.TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())):
+            pass
+    except OSError as error:
+        raise CheckpointError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
 class replacing:
     """Open a file beside its place and move it there when it is complete.
 

@@ -761,10 +761,63 @@ def test_row_of_the_scoreboard_can_be_typed(row, asked):
 
 
 def test_minutes_become_as_many_steps_as_should_fit(teacher, tmp_path, asked, monkeypatch):
-    monkeypatch.setattr(runs, "measure_speed", lambda job: 2.5)
+    monkeypatch.setattr(runs, "measure_speed", lambda job: (2.5, 2.0))
     result = invoke(*tiny(teacher, tmp_path / "run", "--minutes", 0.1))
-    assert result.exit_code == 0 and "15 steps in 0.1 minutes" in result.stderr
-    assert asked[0].config.steps == 15
+    assert result.exit_code == 0 and "10 steps in 0.1 minutes" in result.stderr  # of six seconds two go into the start
+    assert asked[0].config.steps == 10
+
+
+def test_several_pictures_do_not_go_into_a_file(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "there").write_text("a file")
+    result = invoke("upscale", tmp_path / "a.png", tmp_path / "b.png", tmp_path / "there", "--model", "bicubic")
+    assert "there names one file" in str(result.exception) and (tmp_path / "there").read_text() == "a file"
+
+
+@pytest.mark.parametrize("minutes", ["inf", "1e300", "0"])
+def test_minutes_have_an_end(teacher, tmp_path, minutes):
+    for command in (tiny(teacher, tmp_path / "run", "--minutes", minutes), ("bench", "--minutes", minutes)):
+        result = invoke(*command)
+        assert result.exit_code == 2 and "--minutes" in result.output
+
+
+def test_a_run_refuses_its_folder_before_it_is_timed(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "measure_speed", lambda job: pytest.fail("timed"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text("{}")
+    result = invoke(*tiny(teacher, tmp_path / "run", "--minutes", 1))
+    assert "holds a run already" in str(result.exception)
+
+
+def test_commands_to_go_on_with_can_be_pasted(teacher, tmp_path):
+    folder = tmp_path / "a run"
+    result = invoke(*tiny(teacher, folder, "--steps", 2))
+    assert f"dfkd evaluate '{folder}' --dataset Set5" in result.output
+    assert f"--resume '{folder}'" in str(invoke(*tiny(teacher, folder, "--steps", 2)).exception)
+
+
+def test_a_run_that_goes_on_stays_where_it_is(teacher, tmp_path):
+    invoke(*tiny(teacher, tmp_path / "run", "--steps", 2))
+    result = invoke("distill", "--resume", tmp_path / "run", "--out", tmp_path / "other")
+    assert "leave out out" in str(result.exception)
+
+
+def test_what_is_said_of_files_read_is_said_of_data_free_runs_alone(teacher, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(40, 40), dtype=np.uint8)).save(pictures / "a.png")
+    invoke(*tiny(teacher, tmp_path / "run", "--steps", 2, "--images", pictures, method="real"))
+    result = invoke("verify", tmp_path / "run", "--rounds", 1)
+    assert result.exit_code == 0 and "no file was read" not in result.output
+
+
+def test_a_damaged_checkpoint_is_to_be_deleted_and_locks_nobody_out(teacher, tmp_path):
+    invoke(*tiny(teacher, tmp_path / "run", "--steps", 2))
+    whole = (tmp_path / "run/checkpoint.pt").read_bytes()
+    (tmp_path / "run/checkpoint.pt").write_bytes(whole[:3000])
+    assert "delete it to start that run anew" in str(invoke("distill", "--resume", tmp_path / "run").exception)
+    assert not (tmp_path / "run/.lock").exists()
 
 
 # ---- how it fails ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.resources import files
@@ -230,7 +231,8 @@ def _finished(run: Path) -> Path:
     for network in ("student", "teacher"):
         if (run / f"{network}.safetensors").is_file():
             return run / f"{network}.safetensors"
-    raise CheckpointError(f"{run} holds no finished network; go on with its command and --resume {run}")
+    quoted = shlex.quote(str(run))
+    raise CheckpointError(f"{run} holds no finished network; go on with its command and --resume {quoted}")
 
 
 def _public_vdsr() -> VDSR:

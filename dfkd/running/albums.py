@@ -50,8 +50,8 @@ def plan(pictures: Iterable[Path], out: Path, overwrite: bool = False) -> list[t
     if len(pictures) == 1 and not pictures[0].is_dir() and not out.is_dir():
         picture_format(out)
         pairs = [(files[0], out)]
-    elif out.suffix.lower() in PICTURES and not out.is_dir():
-        raise ImageError(f"{out} names one picture, and there may be several to write; name a folder")
+    elif out.is_file() or (out.suffix.lower() in PICTURES and not out.is_dir()):
+        raise ImageError(f"{out} names one file, and there may be several pictures to write; name a folder")
     else:
         pairs = [(file, out / _writable(file)) for file in files]
     twice = [name for name, count in Counter(to.name for _, to in pairs).items() if count > 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from dfkd.errors import DfkdError
 from dfkd.networks.zoo import names, path_meant
 from dfkd.running import records
@@ -22,7 +24,7 @@ def methods_behind(start: str, sha256: str) -> str | None:
     """
     path = path_meant(start, names())
     try:
-        record = records.load_record(start) if path is None else records.read_object(path / "record.json")
+        record = records.load_record(start) if path is None else records.read_object(_folder(path) / "record.json")
         if record["weights_sha256"] != sha256:
             return None
         if record["kind"] != "distill":
@@ -34,6 +36,11 @@ def methods_behind(start: str, sha256: str) -> str | None:
         return None if earlier is None else THEN.join(filter(None, (earlier, method)))
     except (DfkdError, LookupError, TypeError, AttributeError):  # there is none, or it is no record of a run
         return None
+
+
+def _folder(path: Path) -> Path:
+    """Of a run, whether it is named itself or by its network."""
+    return path if path.is_dir() else path.parent
 
 
 def tell(start: str, methods: str | None) -> tuple[str, bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +28,7 @@ from dfkd.running.jobs import DistillJob, Job, Task, job_from_dict
 from dfkd.running.locks import hold, release
 from dfkd.running.provenance import FilesRead, places
 from dfkd.running.watching import Watch
-from dfkd.writing import replacing
+from dfkd.writing import replacing, require_folder
 
 OWN = ("source", "answers")  # of a task's state, what each process of a team has for itself
 SAVE_EVERY = 60.0  # seconds between two checkpoints: what a kill can cost
@@ -69,8 +70,8 @@ class Run:
         Raises:
             TrainingError: a run is there already, or another process is at work in it.
         """
-        if self.team.any_of(self.team.rank == 0 and (self.folder / "config.json").exists()):
-            raise TrainingError(f"{self.folder} holds a run already; --resume {self.folder} goes on with it")
+        if self.team.any_of(self.team.rank == 0 and _holds_run(self.folder)):
+            raise _taken(self.folder)
         if self.team.rank == 0:
             self._lock = hold(self.folder)
             self._clear_away()
@@ -90,7 +91,12 @@ class Run:
         if not (self.folder / "checkpoint.pt").exists():
             self.at_start = self.task.notes()
             return
-        state = read_state(self.folder / "checkpoint.pt")
+        try:
+            state = read_state(self.folder / "checkpoint.pt")
+        except CheckpointError as error:
+            if self._lock:
+                release(self._lock)
+            raise CheckpointError(f"{error}; if this is a run of yours, delete it to start that run anew") from error
         try:
             # What the settings of an older version do not name is as it is by default.
             if _settings(job_from_dict(self.job.to_dict() | state["settings"])) != _settings(self.job):
@@ -259,6 +265,27 @@ def _csv(rows: list[dict[str, float]]) -> bytes:
     return text.getvalue().encode()
 
 
+def _holds_run(folder: Path) -> bool:
+    return (folder / "config.json").exists()
+
+
+def _taken(folder: Path) -> TrainingError:
+    return TrainingError(f"{folder} holds a run already; --resume {shlex.quote(str(folder))} goes on with it")
+
+
+def require_free(folder: str | os.PathLike) -> None:
+    """Find out before long work whether a run can begin in a folder.
+
+    Raises:
+        TrainingError: one is there already.
+        CheckpointError: nothing can be written there.
+    """
+    folder = Path(folder)
+    if _holds_run(folder):
+        raise _taken(folder)
+    require_folder(folder)
+
+
 def start_run(folder: str | os.PathLike, job: Job, save_every: float = SAVE_EVERY, team: Team = ALONE) -> Run:
     """A new run in an empty folder, ready to be carried out; by all processes of a team at once.
 
@@ -309,13 +336,18 @@ def open_run(
     return run
 
 
-def measure_speed(job: DistillJob, seconds: float = 10.0) -> float:
+def measure_speed(job: DistillJob, seconds: float = 10.0) -> tuple[float, float]:
     """Steps per second of a distillation on this machine now, measured on a throw-away copy of it, fully grown.
 
     Updates of the student and one generation stage are timed apart and put together as a round would, however long the
     rounds are. A process of a team measures alone, without the others' waiting for each other.
+
+    Returns:
+        The speed, and the seconds that it takes to begin: slicing a teacher is part of what a run costs.
     """
+    started = time.monotonic()
     task = replace(job, config=replace(job.config, parts=1), processes=1).build()
+    beginning = time.monotonic() - started
     # The run's own pool would do nothing but fill in so short a time; a pool of one batch asks as often as a full one.
     task.answers = Answers(job.config.reuse, held=1)
     for _ in range(2):  # the first of both also pays for memory and kernels
@@ -327,4 +359,4 @@ def measure_speed(job: DistillJob, seconds: float = 10.0) -> float:
     while steps < 2 * job.config.reuse or time.monotonic() - started < seconds:
         task.imitation_step()
         steps += 1
-    return 1 / ((time.monotonic() - started) / steps + generation / job.config.imitation_steps)
+    return 1 / ((time.monotonic() - started) / steps + generation / job.config.imitation_steps), beginning

@@ -31,14 +31,10 @@ from dfkd.pixels.benchmarks import DATASETS, benchmark_files, fetch
 from dfkd.running import records
 from dfkd.running.evaluation import agreement, evaluate
 from dfkd.running.jobs import DistillJob, distill_job, job_from_dict, pictures_fingerprint
+from dfkd.running.locks import hold, release
 from dfkd.running.plans import HELD_OUT_SEED, Plan, Slurm
 from dfkd.running.runs import open_run, start_run
 from dfkd.running.summaries import measures, summarise
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows, where nothing keeps two processes apart
-    fcntl = None
 
 # The drawn images on which students are compared: their low-resolution side is the same at every scale.
 HELD_OUT = {"seed": HELD_OUT_SEED, "side": 256, "pool": 16, "low_resolution": 24, "images": 64}
@@ -141,15 +137,16 @@ def _refuse_others(errands: Sequence[Errand]) -> None:
     for errand in errands:
         if (described := errand.folder / "config.json").is_file():
             try:
-                same = _course(job_from_dict(records.read_json(described))) == _course(errand.job)
+                then = job_from_dict(records.read_json(described))
             except DfkdError as error:
                 raise type(error)(f"row {errand.row!r}, seed {errand.seed}: {error}") from error
-            if not same:
+            pictures = {then.images_sha256, errand.job.images_sha256} - {None}  # older runs do not say
+            if _course(then) != _course(errand.job) or len(pictures) > 1:
                 differ[errand.row] = None
     if differ:
         raise TrainingError(
-            f"rows that were run here with other settings: {', '.join(map(repr, differ))}; give them other names, or "
-            "take another folder"
+            f"rows that were run here with other settings or pictures: {', '.join(map(repr, differ))}; give them other "
+            "names, or take another folder"
         )
 
 
@@ -234,15 +231,12 @@ def carry_out(errand: Errand) -> str | None:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Two processes in one folder would write each other's checkpoints; the lock goes with its process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a") as lock:
-        if fcntl:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise TrainingError("another process is at work in its folder") from error
+    """While a run is carried out and scored; the run itself holds another file of the folder while it trains."""
+    lock = hold(folder, ".sweep.lock")
+    try:
         yield
+    finally:
+        release(lock)
 
 
 def _train(errand: Errand) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from dfkd.errors import CheckpointError, TrainingError
 from dfkd.method.team import ALONE, Team
 from dfkd.networks.weights import fingerprint
+from dfkd.networks.zoo import lies_there, names, path_meant
 from dfkd.running import records
 from dfkd.running.jobs import Job, from_anywhere, job_from_dict
 from dfkd.running.provenance import FilesRead, places, unexplained
@@ -93,7 +94,8 @@ def described(
 
     Raises:
         CheckpointError: the record describes no run, or its curve is empty.
-        TrainingError: its settings are none, or it had no such network as one was named for.
+        TrainingError: its settings are none, it had no such network as one was named for, or a file that it names does
+            not lie there.
     """
     if missing := [name for name in RECORDED if name not in record] or ([] if curve.get("step") else ["a curve"]):
         raise CheckpointError(f"this record describes no run that could be repeated: it lacks {', '.join(missing)}")
@@ -102,7 +104,13 @@ def described(
     for role in moved:
         if not getattr(job, role, None):
             raise TrainingError(f"this run had no {role}: leave out --{role}")
-    return replace(job, **moved)
+    job = replace(job, **moved)
+    for role in ("teacher", "start"):
+        name = getattr(job, role, None)
+        path = path_meant(name, names()) if name else None
+        if path is not None and not lies_there(path):
+            raise TrainingError(f"the run's {role}, {name}, does not lie there; say where it is with --{role}")
+    return job
 
 
 def _conditions(device: str, record: dict[str, Any]) -> dict[str, Any]:

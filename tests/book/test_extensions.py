@@ -253,7 +253,7 @@ def test_commands_are_described_as_their_help_does():
     command = typer.main.get_command(app).commands["distill"]
     rows = extension("command_help").described("dfkd distill", command).splitlines()
     assert rows[0] == f"**`dfkd distill`** {command.help}"
-    assert "| `--out -o` | Run folder to make. Default: `runs/distill`. |" in rows
+    assert "| `--out -o` | Run folder to make. Default: runs/distill. |" in rows
     assert any(row.startswith("| `--steps` | Updates of the student") and "Default: 6000." in row for row in rows)
     assert "| `--seed` | Of all random streams. Default: 0. |" in rows
     assert any(row.startswith("| `--width` |") and row.endswith("Default: half the teacher's. |") for row in rows)

@@ -305,7 +305,7 @@ def read_arguments(folder: Path) -> None:
     said = io.StringIO()
     long = {name: patch(f"dfkd.cli.{name}", refuse) for name in ("repeat", "export_onnx", "export_int8", "score")}
     long |= {name: patch(name, refuse) for name in ("dfkd.running.bench.measure", "dfkd.running.checks.check_teacher")}
-    long["speed"] = patch("dfkd.running.runs.measure_speed", lambda job: 1.0)
+    long["speed"] = patch("dfkd.running.runs.measure_speed", lambda job: (1.0, 0.0))
     long["run"] = patch("dfkd.running.runs.Run.carry_out", refuse)
     long["processes"] = patch("lightning_fabric.Fabric.launch", refuse)  # of several machines it waits for the others
     long["words"] = patch.object(sys, "argv", ["dfkd", *words])

@@ -89,7 +89,7 @@ def test_it_repeats_wherever_one_stands_and_from_a_record_alone(first, tmp_path,
     shutil.move("second/record.json", "mine.json")
     shutil.move("second/curves.csv", "mine.csv")
     shutil.move("first", "moved")
-    assert isinstance(invoke("verify", "mine.json").exception, UnknownName)
+    assert "say where it is with --start" in str(invoke("verify", "mine.json").exception)
     assert "the same bits" in invoke("verify", "mine.json", "--start", "moved").output
 
 
@@ -172,6 +172,8 @@ def test_of_a_file_without_a_record_or_with_another_ones_nothing_is_known(first,
     assert "no record says what alone.safetensors had learnt from" in result.stderr
     assert read_json("run/record.json")["start_methods"] is None
     assert methods_behind(str(first), "0" * 64) is None
+    sha256 = read_json(first / "record.json")["weights_sha256"]
+    assert methods_behind(str(first / "student.safetensors"), sha256) == methods_behind(str(first), sha256) == "noise"
 
 
 def test_a_start_whose_record_names_a_picture_had_seen_images(first):

@@ -10,11 +10,14 @@ import textwrap
 import time
 from itertools import islice, takewhile
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 import dfkd
@@ -383,14 +386,14 @@ def test_rows_that_differ_from_what_was_run_are_refused_by_name(teacher, tmp_pat
     for errand in prepare(plan(teacher), tmp_path / "sweep")[:2]:
         assert carry_out(errand) is None
     changed = {"noise": ROWS["noise"], "leaves": ROWS["leaves"] | {"lr": 0.002}}
-    with pytest.raises(TrainingError, match="run here with other settings: 'leaves'; give them other names"):
+    with pytest.raises(TrainingError, match="other settings or pictures: 'leaves'; give them other names"):
         prepare(plan(teacher, rows=changed), tmp_path / "sweep")
-    with pytest.raises(TrainingError, match="other settings: 'noise', 'leaves'"):
+    with pytest.raises(TrainingError, match="or pictures: 'noise', 'leaves'"):
         prepare(plan(teacher, width=5), tmp_path / "sweep")
     more = plan(teacher, rows=ROWS | {"untrained": {"method": "untrained"}}, seeds=(1, 0, 2), workers=7)
     assert sum(errand.record() is not None for errand in prepare(more, tmp_path / "sweep")) == 2
     dfkd.save_model(teacher, VDSR(8, 3), role="teacher")  # another one in its place
-    with pytest.raises(TrainingError, match="other settings: 'noise', 'leaves'"):
+    with pytest.raises(TrainingError, match="or pictures: 'noise', 'leaves'"):
         prepare(plan(teacher), tmp_path / "sweep")
 
 
@@ -426,13 +429,50 @@ def test_damaged_run_is_named(teacher, tmp_path):
 
 
 def test_two_processes_are_not_at_work_in_one_folder(teacher, tmp_path):
-    fcntl = pytest.importorskip("fcntl")
+    pytest.importorskip("fcntl")
     errand, *_ = prepare(plan(teacher), tmp_path)
-    errand.folder.mkdir(parents=True)
-    with open(errand.folder / ".lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert carry_out(errand) == "another process is at work in its folder"
+    holding = "from dfkd.running.locks import hold; lock = hold(sys.argv[1], '.sweep.lock'); print('held', flush=True)"
+    command = [sys.executable, "-c", f"import sys; {holding}; sys.stdin.read()", str(errand.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        assert "another process is at work in" in carry_out(errand)
+        other.communicate()
     assert not (errand.folder / "config.json").exists() and carry_out(errand) is None
+    assert not [path for path in errand.folder.iterdir() if path.name.endswith("lock")]
+
+
+def test_a_run_of_a_sweep_takes_no_lock_that_its_sweep_holds(teacher, tmp_path, monkeypatch):
+    """Where both kinds of locks are one (macOS, NFS), a second one on the same file would be refused."""
+    from dfkd.running import locks
+
+    errand, *_ = prepare(plan(teacher), tmp_path)
+    held, lockf = [], locks.fcntl.lockf
+
+    def once(lock, how):
+        assert lock.name not in held
+        held.append(lock.name)
+        lockf(lock, how)
+
+    monkeypatch.setattr(locks, "fcntl", SimpleNamespace(lockf=once, LOCK_EX=2, LOCK_NB=4))
+    assert carry_out(errand) is None and len(held) == 2
+
+
+def test_seeds_of_other_pictures_do_not_join_a_row(teacher, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+
+    def put(name: str, seed: int) -> None:
+        pixels = np.random.default_rng(seed).integers(256, size=(40, 40), dtype=np.uint8)
+        Image.fromarray(pixels).save(pictures / name)
+
+    put("a.png", 0)
+    put("b.png", 1)
+    wanted = dict(images=str(pictures), rows={"a": {"method": "real"}})
+    first, *_ = prepare(plan(teacher, **wanted, seeds=(0,)), tmp_path / "sweep")
+    assert carry_out(first) is None
+    put("b.png", 2)
+    with pytest.raises(TrainingError, match="other settings or pictures: 'a'"):
+        prepare(plan(teacher, **wanted, seeds=(0, 1)), tmp_path / "sweep")
 
 
 def test_threads_are_one_for_a_run_and_afterwards_as_before(teacher, tmp_path, monkeypatch):

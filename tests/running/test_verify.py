@@ -153,7 +153,8 @@ def test_record_alone_repeats_with_its_teacher(own_teacher):
     shutil.move(own_teacher / "record.json", "mine.json")
     shutil.move(own_teacher / "curves.csv", "mine.csv")
     shutil.move("own.safetensors", "moved.safetensors")
-    assert "no model 'own.safetensors'" in str(invoke("verify", "mine.json").exception)
+    said = str(invoke("verify", "mine.json").exception)
+    assert "own.safetensors, does not lie there; say where it is with --teacher" in said
     assert invoke("verify", "mine.json", "--teacher", "moved.safetensors").exit_code == 0
 
 
