@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Colour alone should never carry meaning, so every curve has a line style of its own as well.
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+KNOWN = "known from before"  # how a legend calls rows that are not new, where some are
 
 
 def use_style() -> None:
@@ -273,7 +274,7 @@ def show_dots(
         for name, row in zip(axes[0, 0].get_yticklabels(), rows, strict=True):
             name.set_fontweight("bold" if row in new else "normal")
         axes[0, len(panels) // 2].set_xlabel(xlabel)
-        _explain_dots(figure, axes[0, 0])
+        _explain_dots(figure, axes[0, 0], KNOWN if new else "mean")
     return figure
 
 
@@ -283,13 +284,14 @@ def _draw_dots(ax: Any, place: int, values: Sequence[float], new: bool) -> None:
         label = f"{CONFIDENCE:.0%} interval of the mean"
         ax.plot([found["low"], found["high"]], [place, place], "-", color=color, linewidth=2, alpha=0.6, label=label)
         ax.plot(values, [place] * len(values), "|", color=color, markersize=9, markeredgewidth=1, label="one run")
-    marker, label = ("D", "new in this chapter") if new else ("o", "known from before")
+    marker, label = ("D", "new in this chapter") if new else ("o", KNOWN)
     ax.plot(found["mean"], place, marker, color=color, markersize=6, label=label)
 
 
-def _explain_dots(figure: Figure, ax: Any) -> None:
+def _explain_dots(figure: Figure, ax: Any, known: str) -> None:
     """One legend for all panels, each kind of mark once."""
     marks = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    marks = {known if label == KNOWN else label: mark for label, mark in marks.items()}
     figure.legend(marks.values(), marks, loc="outside lower center", ncols=2, fontsize=11, columnspacing=1.2)
 
 

@@ -203,6 +203,11 @@ def test_dots_that_cannot_be_drawn_are_refused(panels, new, message):
         show_dots(panels, new=new)
 
 
+def test_where_no_row_is_new_the_legend_says_what_a_dot_is():
+    (legend,) = show_dots({"x2": {"noise": [1.0, 2.0]}}).legends
+    assert [text.get_text() for text in legend.get_texts()][-1] == "mean"
+
+
 def test_the_scoreboard_grows_by_the_rows_of_each_chapter():
     assert sorted(row for rows in scoreboard.SINCE.values() for row in rows) == sorted(scoreboard.ROWS)
     assert scoreboard.known(2) == ("noise filter", "noise", "real photographs")
