@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dfkd.errors import CheckpointError, DfkdError
@@ -17,14 +19,11 @@ def require_place(path: str | os.PathLike) -> None:
         CheckpointError: it cannot be.
     """
     path = Path(path)
-    try:
+    with _naming(path):
         if path.is_dir():
             raise IsADirectoryError("a folder has that name")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def require_folder(folder: str | os.PathLike) -> None:
@@ -34,11 +33,17 @@ def require_folder(folder: str | os.PathLike) -> None:
         CheckpointError: it cannot be.
     """
     folder = Path(folder).absolute()
+    with _naming(folder):
+        tempfile.TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())).close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn what the system says about a place into an error that names the place."""
     try:
-        with tempfile.TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())):
-            pass
+        yield
     except OSError as error:
-        raise CheckpointError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 class replacing:
