@@ -7,6 +7,7 @@ them with three (``python book/_scripts/measure_scoreboard.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -86,16 +87,20 @@ def _photograph(name: str) -> Tensor:
     return luma(rgb)
 
 
-def begin(row: str, seed: int = 0, **settings) -> Distillation:
+def begin(row: str, seed: int = 0, sliced: Distillation | None = None, **settings) -> Distillation:
     """The run of one row, at its start.
 
     Args:
         row: a name among `ROWS`.
         seed: of all random streams.
+        sliced: a run that has not made its first update and differs in the optimiser alone: its student and its source
+            are copied, which spares slicing the same student again.
         settings: other values for `configure`, to try what the row does not.
     """
     config = configure(**{**BUDGET, **ROWS[pick("row", row, ROWS)], "seed": seed, **settings})
     teacher = load_teacher(TEACHER)
+    if sliced is not None:
+        return Distillation(teacher, deepcopy(sliced.student), deepcopy(sliced.source), config)
     source = make_source(config, teacher, training_photographs() if config.method == "real" else None)
     return Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)
 

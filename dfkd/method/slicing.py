@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, unfold
+from torch.nn.functional import conv2d, pad
 
 from dfkd.errors import TrainingError, pick
 from dfkd.method.sources import Source
@@ -124,7 +124,8 @@ def choose_channels(activations: Tensor, following: nn.Conv2d, width: int, rng: 
     some = torch.randperm(images * positions, generator=rng)[:POSITIONS].to(columns.device)
     seen = columns[some // positions, :, some % positions]  # [POSITIONS, channels]
     heard = following.weight.transpose(0, 1).flatten(1).norm(dim=1)  # [channels]
-    _, order = qr((seen * heard).double().cpu().numpy(), mode="r", pivoting=True)
+    triangle = torch.linalg.qr((seen * heard).double(), mode="r").R  # columns of the same lengths and angles, few rows
+    _, order = qr(triangle.cpu().numpy(), mode="r", pivoting=True)
     return sorted(np.asarray(order[:width]).tolist())
 
 
@@ -136,7 +137,7 @@ def _refit(conv: nn.Conv2d, inputs: list[Tensor], targets: list[Tensor]) -> list
     chunks = (pair for x, y in zip(inputs, targets, strict=True)
               for pair in zip(x.split(CHUNK), y.split(CHUNK), strict=True))  # fmt: skip
     for x, y in chunks:
-        patches = unfold(x, 3, padding=1).transpose(0, 1).flatten(1)  # [unknowns, positions]
+        patches = _patches(x)
         if conv.bias is not None:  # a bias weighs an input that is one everywhere
             patches = torch.cat([patches, torch.ones_like(patches[:1])])
         gram += (patches @ patches.T).double()
@@ -148,3 +149,11 @@ def _refit(conv: nn.Conv2d, inputs: list[Tensor], targets: list[Tensor]) -> list
         solved = solved[:, :-1]
     conv.weight.copy_(solved.reshape(conv.weight.shape))
     return [conv2d(x, conv.weight, conv.bias, padding=1) for x in inputs]
+
+
+def _patches(x: Tensor) -> Tensor:
+    """What a 3x3 convolution sees at every pixel, [9 * channels, positions]: `unfold`'s numbers, ten times as fast."""
+    height, width = x.shape[-2:]
+    padded = pad(x, (1, 1, 1, 1)).transpose(0, 1)  # [channels, images, height + 2, width + 2]
+    shifted = [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return torch.stack(shifted, dim=1).flatten(0, 1).flatten(1)

@@ -1,8 +1,10 @@
 """The scoreboard's paired differences: the record's own numbers, by hand."""
 
+from copy import deepcopy
 from statistics import mean, stdev
 
 import pytest
+import torch
 
 from dfkd.book import scoreboard
 from dfkd.errors import UnknownName
@@ -44,3 +46,14 @@ def test_rows_are_those_of_the_record():
     a, b = ({r["seed"]: r["psnr"]["x2"] for r in runs if r["row"] == row} for row in ("cmi", "dfsr"))
     both = a.keys() & b.keys()
     assert scoreboard.gains("cmi", "dfsr")["x2"]["mean"] == pytest.approx(mean(a[s] - b[s] for s in both))
+
+
+def test_a_sliced_start_can_be_shared_by_two_rows():
+    begun = scoreboard.begin("sliced, then dead leaves", pool=4)
+    shared = scoreboard.begin("sliced, SOAP", sliced=begun, pool=4)
+    alone = scoreboard.begin("sliced, SOAP", pool=4)
+    for mine, own in zip(shared.student.parameters(), alone.student.parameters(), strict=True):
+        assert torch.equal(mine, own)
+    before = deepcopy(begun.student.state_dict())
+    assert shared.imitation_step() == alone.imitation_step()  # of the same images, drawn from where slicing stopped
+    assert all(torch.equal(value, before[name]) for name, value in begun.student.state_dict().items())

@@ -8,6 +8,7 @@ Mumford and Huang, 2001).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -170,10 +171,11 @@ def _paint(side: int, rng: torch.Generator, textured: bool) -> Tensor:
     disks = uniform(0, 1, count) < DISKS
     corners = torch.randint(CORNERS[0], CORNERS[1] + 1, (count,), generator=rng)
     angles = uniform(0, 2 * math.pi, count, CORNERS[1])
-    shapes = list(zip(*(column.tolist() for column in (centres, radii, disks, corners, angles)), strict=True))
+    shapes = list(zip(disks.tolist(), _outlines(centres, radii, disks, corners, angles), strict=True))
     greys = torch.cat([greys, uniform(0, 255, 1)]).round()  # the last one's is what shows where there is no leaf
     if not textured:
-        return _average(greys[_cover(shapes, fine)])
+        *fills, ground = map(int, greys.tolist())
+        return _average(_cover(Image.new("L", (fine, fine), ground), shapes, fills))
     contrast = torch.where(radii > LEAST_TEXTURED, CONTRAST * uniform(0, 1, count).square(), 0.0)
     contrast, fields = torch.cat([contrast, torch.zeros(1)]), surfaces(fine, rng)
     kinds = torch.randint(len(fields), (count + 1,), generator=rng)
@@ -183,27 +185,41 @@ def _paint(side: int, rng: torch.Generator, textured: bool) -> Tensor:
         return (greys[which] + contrast[which] * field).clamp(0, 255)
 
     focus, defocus = int(uniform(0, count)), float(uniform(0, DEFOCUS))
-    behind = _blur(coloured(_cover(shapes[:focus], fine)), defocus)
-    front = _cover(shapes[focus:], fine)
-    return _average(torch.where(front < 0, behind, coloured(front + focus * (front >= 0))))
+    behind = _blur(coloured(_seen(shapes[:focus], fine)), defocus)
+    front = _seen(shapes[focus:], fine)
+    shades = torch.where(front < 0, behind, coloured(front + focus * (front >= 0)))
+    return _average(Image.fromarray(shades.round().to(torch.uint8).numpy()))
 
 
-def _cover(shapes: list[tuple], side: int) -> Tensor:
-    """Which of some shapes, painted in order, is seen at each pixel, -1 where none is: [side, side]."""
-    seen = Image.new("I", (side, side), -1)
-    pen = ImageDraw.Draw(seen)
-    for number, ((x, y), radius, disk, n, turns) in enumerate(shapes):
-        if disk:
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=number)
-        else:  # corners on a circle, in order: convex
-            points = [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in sorted(turns[:n])]
-            pen.polygon(points, fill=number)
-    return torch.frombuffer(bytearray(seen.tobytes()), dtype=torch.int32).view(side, side).long()
+def _outlines(centres: Tensor, radii: Tensor, disks: Tensor, corners: Tensor, angles: Tensor) -> list[list[float]]:
+    """What a pen needs of each shape: of a disk the box around it, of a polygon its corners; x and y in turns."""
+    centres, radii = centres.double(), radii.double()
+    boxes = torch.cat([centres - radii[:, None], centres + radii[:, None]], dim=1)
+    beyond = torch.arange(CORNERS[1]) >= corners[:, None]
+    angles = angles.double().masked_fill(beyond, torch.inf).sort(dim=1).values  # in order: convex
+    circle = torch.stack([angles.cos(), angles.sin()], dim=2)
+    points = (centres[:, None] + radii[:, None, None] * circle).flatten(1)
+    columns = (column.tolist() for column in (disks, boxes, corners, points))
+    return [box if disk else xy[: 2 * n] for disk, box, n, xy in zip(*columns, strict=True)]
 
 
-def _average(fine: Tensor) -> Tensor:
-    """Shades in [0, 255] on the finer grid as whole numbers on the canvas's own, in [0, 1]."""
-    shades = Image.fromarray(fine.round().to(torch.uint8).numpy()).reduce(OVERSAMPLING)
+def _cover(canvas: Image.Image, shapes: list[tuple[bool, list[float]]], fills: Iterable[int]) -> Image.Image:
+    """Paint shapes over each other, in order."""
+    pen = ImageDraw.Draw(canvas)
+    for (disk, outline), fill in zip(shapes, fills, strict=True):
+        (pen.ellipse if disk else pen.polygon)(outline, fill=fill)
+    return canvas
+
+
+def _seen(shapes: list[tuple[bool, list[float]]], side: int) -> Tensor:
+    """Which of some shapes is seen at each pixel, -1 where none is: [side, side]."""
+    canvas = _cover(Image.new("I", (side, side), -1), shapes, range(len(shapes)))
+    return torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.int32).view(side, side).long()
+
+
+def _average(fine: Image.Image) -> Tensor:
+    """Shades of the finer grid as whole numbers on the canvas's own, in [0, 1]."""
+    shades = fine.reduce(OVERSAMPLING)
     return torch.frombuffer(bytearray(shades.tobytes()), dtype=torch.uint8).view(shades.height, -1) / 255
 
 
