@@ -1,4 +1,4 @@
-"""The scoreboard's paired differences: the record's own numbers, by hand."""
+"""The scoreboard: its paired differences against the record's own numbers by hand, and starts that two rows share."""
 
 from copy import deepcopy
 from statistics import mean, stdev
