@@ -38,12 +38,12 @@ def require_folder(folder: str | os.PathLike) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(path: Path, kind: type[DfkdError] = CheckpointError) -> Iterator[None]:
     """Turn what the system says about a place into an error that names the place."""
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+        raise kind(f"cannot write {path}: {error.strerror or error}") from error
 
 
 class replacing:
@@ -61,11 +61,9 @@ class replacing:
         self.unfinished = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
 
     def __enter__(self):
-        try:
+        with _naming(self.path, self.error):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = open(self.unfinished, "x+b")
-        except OSError as error:
-            raise self.error(f"cannot write {self.path}: {error.strerror or error}") from error
         return self.file
 
     def __exit__(self, kind, error, trace):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from dfkd.errors import pick
+from dfkd.errors import TrainingError, pick
 from dfkd.method.loop import Distillation
 from dfkd.method.settings import configure
 from dfkd.method.sources import make_source
@@ -60,6 +61,7 @@ SINCE = {  # in which chapter a row is new
     8: ("everything",),
     10: ("dead leaves", "sliced, then dead leaves", "sliced, SOAP"),
 }
+STEPS = ("optim", "lr", "warm_up")  # in which runs from one sliced start may differ
 SCALES = ("x2", "x3", "x4")
 CORNERS = {"astronaut": (264, 40), "chelsea": (36, 90), "coffee": (100, 200), "rocket": (100, 0)}
 SIDE = 240  # divisible by 2, 3 and 4
@@ -93,13 +95,18 @@ def begin(row: str, seed: int = 0, sliced: Distillation | None = None, **setting
     Args:
         row: a name among `ROWS`.
         seed: of all random streams.
-        sliced: a run that has not made its first update and differs in the optimiser alone: its student and its source
-            are copied, which spares slicing the same student again.
+        sliced: a run that has not made its first update and differs in the optimiser and its steps alone: its student
+            and its source are copied, which spares slicing the same student again.
         settings: other values for `configure`, to try what the row does not.
+
+    Raises:
+        TrainingError: `sliced` is another kind of run, or has begun.
     """
     config = configure(**{**BUDGET, **ROWS[pick("row", row, ROWS)], "seed": seed, **settings})
     teacher = load_teacher(TEACHER)
     if sliced is not None:
+        if sliced.step or replace(config, **{name: getattr(sliced.config, name) for name in STEPS}) != sliced.config:
+            raise TrainingError("a sliced start is taken over before its first update, by a run with other steps alone")
         return Distillation(teacher, deepcopy(sliced.student), deepcopy(sliced.source), config)
     source = make_source(config, teacher, training_photographs() if config.method == "real" else None)
     return Distillation(teacher, make_student(config, WIDTH, teacher, source), source, config)
@@ -123,14 +130,20 @@ def known(chapter: int) -> tuple[str, ...]:
     return (FILTER, *sorted(rows, key="real photographs".__eq__))
 
 
-def dots(chapter: int) -> Figure:
-    """The scoreboard as a picture: all rows known by a chapter, its own marked. End the cell with ``plt.show()``."""
+def dots(chapter: int, *rows: str) -> Figure:
+    """The scoreboard as a picture, the chapter's own rows marked. End the cell with ``plt.show()``.
+
+    Args:
+        chapter: whose rows are new.
+        rows: names among `ROWS`, in the order wanted; by default all that are known by that chapter.
+    """
     from dfkd.book.plots import show_dots  # matplotlib only where something is drawn
 
-    panels = {scale: {row: _recorded(row, scale) for row in known(chapter)} for scale in SCALES}
+    shown = [pick("row", row, (FILTER, *ROWS)) for row in rows or known(chapter)]
+    panels = {scale: {row: _recorded(row, scale) for row in shown} for scale in SCALES}
     lines = {scale: {name: _recorded(name, scale)[0] for name in ("bicubic", "teacher")} for scale in SCALES}
     first = (FILTER,) if chapter == min(SINCE) else ()
-    return show_dots(panels, lines, (*first, *SINCE.get(chapter, ())))
+    return show_dots(panels, lines, [row for row in (*first, *SINCE.get(chapter, ())) if row in shown])
 
 
 def standings(*rows: str) -> str:

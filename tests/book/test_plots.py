@@ -15,7 +15,7 @@ from dfkd.book.plots import (
     show_sweep,
     use_style,
 )
-from dfkd.errors import ImageError
+from dfkd.errors import ImageError, UnknownName
 from dfkd.running.summaries import measures, summarise
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -224,3 +224,12 @@ def test_picture_and_table_of_the_scoreboard_say_the_same():
     assert table[2].split() == ["noise", "filter", f"{marks(ax, 0)['known from before'][0]:.2f}", *table[2].split()[3:]]
     assert table[3].split()[:2] == ["noise", f"{middle:.2f}±{(high - low) / 2:.2f}"]
     assert [line.split()[0] for line in (table[1], table[-1])] == ["bicubic", "teacher"]
+
+
+def test_some_rows_of_the_scoreboard_in_the_order_asked_for():
+    ax = scoreboard.dots(10, "dead leaves", "noise").axes[0]
+    names = ax.get_yticklabels()
+    assert [name.get_text() for name in names] == ["dead leaves", "noise"]
+    assert [name.get_fontweight() for name in names] == ["bold", "normal"]
+    with pytest.raises(UnknownName, match="dead leaves"):
+        scoreboard.dots(10, "dead leafs")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dfkd.book import scoreboard
-from dfkd.errors import UnknownName
+from dfkd.errors import TrainingError, UnknownName
 from dfkd.running.records import load_record
 
 RUNS = [
@@ -54,6 +54,12 @@ def test_a_sliced_start_can_be_shared_by_two_rows():
     alone = scoreboard.begin("sliced, SOAP", pool=4)
     for mine, own in zip(shared.student.parameters(), alone.student.parameters(), strict=True):
         assert torch.equal(mine, own)
-    before = deepcopy(begun.student.state_dict())
+    before, drawn = deepcopy(begun.student.state_dict()), begun.source.state_dict()["batches"]
     assert shared.imitation_step() == alone.imitation_step()  # of the same images, drawn from where slicing stopped
     assert all(torch.equal(value, before[name]) for name, value in begun.student.state_dict().items())
+    assert begun.source.state_dict()["batches"] == drawn  # neither its student nor its source has moved
+    for other in ({"seed": 1}, {"pool": 5}):
+        with pytest.raises(TrainingError, match="before its first update"):
+            scoreboard.begin("sliced, SOAP", sliced=begun, **{"pool": 4} | other)
+    with pytest.raises(TrainingError, match="before its first update"):
+        scoreboard.begin("sliced, then dead leaves", sliced=shared, pool=4)

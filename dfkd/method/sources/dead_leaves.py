@@ -81,8 +81,8 @@ class DeadLeavesSettings(SourceSettings):
 class DeadLeavesSource(Source):
     """Random crops of a pool of dead-leaves canvases, shrunk by the scale.
 
-    Drawing a canvas costs about a tenth of a second, so canvases are kept and cropped many times; one after the other
-    is replaced by a new one as training goes on.
+    Drawing a canvas costs some hundredths of a second, a textured one some tenths, so canvases are kept and cropped
+    many times; one after the other is replaced by a new one as training goes on.
 
     Args:
         patch: side of the high-resolution patches; images have side patch / scale.
