@@ -74,7 +74,7 @@ def test_radii_follow_a_cubic_power_law(monkeypatch):
             radii.append((box[2] - box[0]) / 2)
 
         def polygon(self, points, fill):
-            assert 3 <= len(points) <= 6
+            assert 3 <= len(points) / 2 <= 6  # x and y in turns
 
     monkeypatch.setattr("dfkd.method.sources.dead_leaves.ImageDraw.Draw", Pen)
     for seed in range(16):
