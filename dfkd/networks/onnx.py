@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from dfkd.errors import ExportError
 from dfkd.writing import replacing
 
 OPSET = 18  # of ONNX's operators; older than most runtimes in use
+OLDEST = (2, 7)  # of the PyTorch whose exporter can name the axes that are free
 TOLERANCE = 1e-4  # largest difference to PyTorch that rounding explains, with room; a fortieth of a grey level
 SIZES = ((24, 24), (17, 30))  # of the images on which a file is checked; neither is the size it was traced with
 
@@ -42,13 +44,16 @@ def export_onnx(
         With `check`, the largest absolute difference between file and network.
 
     Raises:
-        ExportError: onnx or onnxscript is missing, the network does not enlarge by `scale`, it does something that has
-            no counterpart in ONNX, or the check found a difference above `TOLERANCE`.
+        ExportError: onnx or onnxscript is missing, PyTorch is older than `OLDEST`, the network does not enlarge by
+            `scale` or does what has no counterpart in ONNX, or the check found a difference above `TOLERANCE`.
         CheckpointError: the place cannot be written. Whatever goes wrong, an older file there is left as it was.
     """
     onnx, _ = need("onnx"), need("onnxscript")
+    if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise ExportError(f"PyTorch {torch.__version__} cannot export for any size of image; from {oldest} on it can")
     fixed = _OneScale(copy.deepcopy(model).cpu(), scale).eval()
-    lr = torch.rand(1, channels, 12, 14)
+    lr = torch.rand(2, channels, 12, 14)  # of one image, an older PyTorch would write a file for one
     _require_enlarging(fixed, lr, scale)
     with replacing(path) as file:
         with quiet():
@@ -155,7 +160,7 @@ def _require_enlarging(fixed: _OneScale, lr: Tensor, scale: int) -> None:
         found = tuple(fixed(lr).shape)
     except (RuntimeError, TypeError) as error:
         raise ExportError(f"the network does not run as model(lr, {scale}) on luma ({_brief(error)})") from error
-    if found != (wanted := (1, lr.shape[1], scale * lr.shape[2], scale * lr.shape[3])):
+    if found != (wanted := (*lr.shape[:2], scale * lr.shape[2], scale * lr.shape[3])):
         raise ExportError(f"the network does not enlarge {tuple(lr.shape)} by {scale}: it gives {found}, not {wanted}")
 
 
@@ -193,6 +198,6 @@ def quiet() -> Iterator[None]:
 
 
 def _brief(error: Exception) -> str:
-    """An error's first line: the exporter's and the runtime's go on for pages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """An error's first line, without colours: the exporter's and the runtime's go on for pages."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__

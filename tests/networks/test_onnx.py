@@ -111,6 +111,13 @@ def test_missing_package_is_named_with_the_command_that_brings_it(package, model
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_pytorch_that_is_too_old_is_named_with_one_that_is_not(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.6.0+cpu")
+    with pytest.raises(ExportError, match=r"PyTorch 2\.6\.0\+cpu cannot .* from 2\.7 on"):
+        export_onnx(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_scales_are_errors_before_anything_is_written(tmp_path):
     with pytest.raises(UnknownName, match=r"scale 5.*2, 3, 4"):
         export_onnx(EDSR(4, 1), tmp_path / "m.onnx", 5)
@@ -130,6 +137,11 @@ class WithoutScale(nn.Module):
         return lr
 
 
+class Colourful(nn.Module):
+    def forward(self, lr, scale):
+        raise RuntimeError("\x1b[96mno such thing\x1b[0m\nand a page more")
+
+
 class Undecided(nn.Module):
     def forward(self, lr, scale):
         lr = lr.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
@@ -137,8 +149,12 @@ class Undecided(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "wrong, message", [(Halving, r"gives \(1, 1, 6, 7\)"), (WithoutScale, "model"), (Undecided, "Python `if`")]
-)
+    "wrong, message",
+    [
+        (Halving, r"gives \(2, 1, 6, 7\)"), (WithoutScale, "model"), (Colourful, r"\(no such thing\)$"),
+        (Undecided, "Python `if`"),
+    ],
+)  # fmt: skip
 def test_networks_that_cannot_be_exported_leave_nothing_behind(wrong, message, tmp_path):
     (tmp_path / "m.onnx").write_text("old")
     with pytest.raises(ExportError, match=message) as error:
