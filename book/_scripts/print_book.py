@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 NAME = "super-resolution-without-data.pdf"
 LEFT_OUT = ("api", "status")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TALLEST = 272  # of a slider's picture, in CSS pixels: 72 mm, so that its table fits on the page as well
 FOOTER = '<div style="width: 100%; font-size: 8px; text-align: center"><span class="pageNumber"></span></div>'
 ABOUT = (
     "The whole book, printed from its pages. On the page sliders move, questions answer and words explain themselves; "
@@ -78,6 +79,16 @@ def make_static(section: Tag) -> None:
             fold.decompose()  # the code of a picture, of questions
         else:
             fold["open"] = ""
+    for picture in section.select(".dfkd-slider .dfkd-framed > img"):
+        fit(picture)
+
+
+def fit(picture: Tag) -> None:
+    """Make a slider's picture, with what is framed in it and the names above it, as low as paper allows."""
+    width, height = float(picture["width"]), float(picture["height"])
+    slider = picture.find_parent(class_="dfkd-slider")
+    for part in (picture.parent, *slider.select(".dfkd-names")):
+        part["style"] = f"max-width: {min(width, TALLEST * width / height):.0f}px"
 
 
 def own_names(section: Tag, name: str, printed: set[str]) -> None:

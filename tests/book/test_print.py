@@ -107,3 +107,15 @@ def test_the_first_page_says_once_where_the_pdf_is(site):
 
 def test_the_books_first_page_has_a_place_for_the_link():
     assert print_book.MARK.search((BOOK / "index.md").read_text())
+
+
+@pytest.mark.parametrize("height, shown", [(100, 450), (900, 136)])
+def test_a_sliders_picture_is_as_wide_as_its_names_and_not_too_tall(height, shown):
+    slider = BeautifulSoup(
+        '<div class="dfkd-slider"><p class="dfkd-names" style="max-width: 450px"><span>a</span></p>'
+        f'<div class="dfkd-framed" style="max-width: 450px"><img width="450" height="{height}"></div></div>',
+        "html.parser",
+    )
+    print_book.make_static(slider)
+    styles = {slider.select_one(part)["style"] for part in (".dfkd-names", ".dfkd-framed")}
+    assert styles == {f"max-width: {shown}px"} and shown * height / 450 <= print_book.TALLEST
