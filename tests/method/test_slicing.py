@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dfkd.errors import TrainingError, UnknownName
+from dfkd.method import slicing
 from dfkd.method.settings import configure
 from dfkd.method.slicing import choose_channels, slice_teacher
 from dfkd.method.sources import DeadLeavesSource, NoiseSource
@@ -177,3 +178,9 @@ def test_an_edsr_does_not_grow(settings):
 def test_only_vdsr_can_be_cut():
     with pytest.raises(TrainingError, match="such as VDSR"):
         slice_teacher(load_model("bicubic"), 3, leaves())
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (3, 1, 1, 1), (1, 4, 2, 9)])
+def test_what_a_convolution_sees_is_what_unfold_gives(shape, random):
+    x = torch.randn(shape, generator=random)
+    assert torch.equal(slicing._patches(x), torch.nn.functional.unfold(x, 3, padding=1).transpose(0, 1).flatten(1))
